@@ -1,0 +1,89 @@
+//! Time per row of every kernel. The data is a random walk with noise, as a sensor that drifts; 5 % missing readings where the id
+//! says so. `cargo bench --no-default-features -- rolling/median` runs some of them, `-- --test` only checks.
+
+use std::hint::black_box;
+
+use acm_rs::kernels::features::{Plan, Statistic, evaluate};
+use acm_rs::kernels::params::{Bands, Window};
+use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+
+const ROWS: usize = 10_000;
+
+/// A seeded random walk plus noise; `missing` in percent.
+fn series(rows: usize, missing: u64) -> Vec<f64> {
+    let mut state = 42_u64;
+    let mut next = move || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        state >> 33
+    };
+    let mut level = 0.0;
+    (0..rows)
+        .map(|_| {
+            let uniform = |v: u64| v as f64 / (1_u64 << 31) as f64 - 0.5;
+            level += 0.1 * uniform(next());
+            let v = level + uniform(next());
+            if next() % 100 < missing { f64::NAN } else { v }
+        })
+        .collect()
+}
+
+fn all_features() -> Vec<Statistic> {
+    vec![
+        Statistic::Median,
+        Statistic::Mad { scale: 1.0 },
+        Statistic::Mean,
+        Statistic::Std { ddof: 1 },
+        Statistic::Slope,
+        Statistic::Skew { bias: false },
+        Statistic::Kurtosis { bias: false },
+        Statistic::Energy(0),
+        Statistic::Energy(1),
+        Statistic::Energy(2),
+        Statistic::RobustZ { clip: 100.0, scale_floor: 0.0 },
+    ]
+}
+
+fn plan(statistics: &[Statistic], w: usize) -> Plan {
+    let window = Window::rows(w, 1).expect("a window of at least one row");
+    let plan = Plan::new(window, statistics.to_vec());
+    let bands = Bands::default_for(1.0).expect("1 Hz is a frequency");
+    if statistics.iter().any(|s| matches!(s, Statistic::Energy(_))) {
+        plan.with_spectrum(bands, 2.max(w / 2))
+    } else {
+        plan
+    }
+}
+
+fn rolling(c: &mut Criterion) {
+    let energies: Vec<Statistic> = (0..3).map(Statistic::Energy).collect();
+    let cases: Vec<(&str, Vec<Statistic>, Vec<usize>)> = vec![
+        ("median", vec![Statistic::Median], vec![16, 64, 128, 160, 256, 1024]),
+        ("mad", vec![Statistic::Mad { scale: 1.0 }], vec![16, 64, 256, 1024]),
+        ("mean", vec![Statistic::Mean], vec![16, 256]),
+        ("std", vec![Statistic::Std { ddof: 1 }], vec![16, 256]),
+        ("skew", vec![Statistic::Skew { bias: false }], vec![16]),
+        ("slope", vec![Statistic::Slope], vec![16, 256]),
+        ("spectral_energy", energies, vec![16, 64, 256]),
+        ("features", all_features(), vec![16, 64, 256]),
+    ];
+    let mut group = c.benchmark_group("rolling");
+    group.sample_size(20);
+    group.throughput(Throughput::Elements(ROWS as u64));
+    for missing in [0, 5] {
+        let x = series(ROWS, missing);
+        for (name, statistics, windows) in &cases {
+            for &w in windows {
+                let plan = plan(statistics, w);
+                let results = evaluate(&x, None, &plan);
+                assert_eq!(results.len(), statistics.len());
+                assert!(results.iter().all(|r| r.len() == ROWS && r[w..].iter().all(|v| v.is_finite() || missing > 0)));
+                let id = BenchmarkId::new(*name, format!("n={ROWS}/w={w}/missing={missing}%"));
+                group.bench_function(id, |b| b.iter(|| evaluate(black_box(&x), None, &plan)));
+            }
+        }
+    }
+    group.finish();
+}
+
+criterion_group!(benches, rolling);
+criterion_main!(benches);

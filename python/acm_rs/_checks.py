@@ -1,0 +1,172 @@
+"""Checks of the arguments of a call: each error names the operation, the parameter, the value and what is allowed."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable, Sequence
+from datetime import timedelta
+from numbers import Integral, Real
+from typing import SupportsInt, TypeGuard
+
+import polars as pl
+
+LARGEST = 2**63 - 1  # what the library's 64-bit integers hold
+
+# Only units of fixed length: a month or a quarter would make the number of nanoseconds depend on the date.
+NANOSECONDS = {
+    "ns": 1,
+    "us": 1_000,
+    "ms": 1_000_000,
+    "s": 1_000_000_000,
+    "m": 60_000_000_000,
+    "h": 3_600_000_000_000,
+    "d": 86_400_000_000_000,
+    "w": 604_800_000_000_000,
+}
+_TERM = re.compile(rf"([0-9]+)({'|'.join(NANOSECONDS)})")
+_CALENDAR = re.compile(r"[0-9](mo|q|y|i)(?![a-z])")
+
+# Edges of ACM's three default bands, as shares of the Nyquist frequency.
+DEFAULT_BANDS = ((0.0, 0.1), (0.1, 0.3), (0.3, 1.0))
+
+
+def _message(operation: str, parameter: str, allowed: str, value: object) -> str:
+    return f"acm.{operation}: `{parameter}` must be {allowed}, got {value!r}"
+
+
+def invalid(operation: str, parameter: str, allowed: str, value: object) -> ValueError:
+    """Build the error for a value outside the allowed range."""
+    return ValueError(_message(operation, parameter, allowed, value))
+
+
+def mistyped(operation: str, parameter: str, allowed: str, value: object) -> TypeError:
+    """Build the error for a value of a wrong type."""
+    return TypeError(f"{_message(operation, parameter, allowed, value)} ({type(value).__name__})")
+
+
+def _is_integer(value: object) -> TypeGuard[SupportsInt]:
+    return isinstance(value, Integral) and not isinstance(value, bool)
+
+
+def integer(operation: str, parameter: str, value: object, least: int, most: int = LARGEST) -> int:
+    """Accept an integer (NumPy's too, but no bool and no float) from `least` to `most`."""
+    if not _is_integer(value):
+        raise mistyped(operation, parameter, f"an int >= {least}", value)
+    number = int(value)
+    if number < least:
+        raise invalid(operation, parameter, f">= {least}", value)
+    if number > most:
+        raise invalid(operation, parameter, f"<= {most}", value)
+    return number
+
+
+def number(operation: str, parameter: str, value: object, *, positive: bool) -> float:
+    """Accept a finite number (NumPy's too, but no bool), above 0 if `positive`, else at least 0."""
+    allowed = "a finite number > 0" if positive else "a finite number >= 0"
+    if not isinstance(value, Real) or isinstance(value, bool):
+        raise mistyped(operation, parameter, allowed, value)
+    try:
+        result = float(value)
+    except OverflowError:  # an int beyond the largest float
+        result = math.inf
+    if not math.isfinite(result) or result < 0 or (positive and result == 0):
+        raise invalid(operation, parameter, allowed, value)
+    return result
+
+
+def flag(operation: str, parameter: str, value: object) -> bool:
+    """Accept a plain bool."""
+    if not isinstance(value, bool):
+        raise mistyped(operation, parameter, "True or False", value)
+    return value
+
+
+def window(operation: str, window_size: object, by: object, *, least: int = 1) -> int:
+    """Return the window in rows or, if `by` is given, in nanoseconds."""
+    if isinstance(window_size, (str, timedelta)):
+        if by is None:
+            allowed = f"an int >= {least} (rows) unless `by` names a time column"
+            raise invalid(operation, "window_size", allowed, window_size)
+        return _duration(operation, window_size)
+    if by is not None and _is_integer(window_size):
+        raise invalid(
+            operation, "window_size", 'a duration such as "2h" or a timedelta when `by` is given', window_size
+        )
+    if not _is_integer(window_size):
+        allowed = f'an int >= {least} (rows), or with `by` a duration such as "2h" or a timedelta'
+        raise mistyped(operation, "window_size", allowed, window_size)
+    return integer(operation, "window_size", window_size, least)
+
+
+def _duration(operation: str, duration: str | timedelta) -> int:
+    """Nanoseconds of a positive duration of fixed length."""
+    if isinstance(duration, timedelta):
+        seconds = duration.days * 86_400 + duration.seconds
+        # pandas.Timedelta is a timedelta with nanoseconds
+        total = (seconds * 1_000_000 + duration.microseconds) * 1_000 + int(getattr(duration, "nanoseconds", 0))
+    else:
+        if calendar := _CALENDAR.search(duration):
+            allowed = f"of fixed length, in {', '.join(NANOSECONDS)} (not in the unit {calendar[1]!r})"
+            raise invalid(operation, "window_size", allowed, duration)
+        if not re.fullmatch(f"({_TERM.pattern})+", duration):
+            allowed = f'a positive duration such as "2h" or "1d12h", in {", ".join(NANOSECONDS)}'
+            raise invalid(operation, "window_size", allowed, duration)
+        total = sum(int(count) * NANOSECONDS[unit] for count, unit in _TERM.findall(duration))
+    if not 0 < total <= LARGEST:
+        raise invalid(operation, "window_size", "a duration above 0 and below 2**63 nanoseconds (292 years)", duration)
+    return total
+
+
+def min_samples(operation: str, value: object, window_size: int, by: object) -> int:
+    """Accept an int of at least 1 and, where the window is counted in rows, at most the window."""
+    result = integer(operation, "min_samples", value, 1)
+    if by is None and result > window_size:
+        raise invalid(operation, "min_samples", f"<= `window_size` ({window_size})", value)
+    return result
+
+
+def bands(operation: str, value: object, sampling_hz: float) -> list[list[float]]:
+    """Accept bands [low, high) in Hz: ascending, without overlap, up to the Nyquist frequency; None: ACM's three."""
+    nyquist = sampling_hz / 2
+    if value is None:
+        return [[low * nyquist, high * nyquist] for low, high in DEFAULT_BANDS]
+    if not isinstance(value, Iterable) or isinstance(value, (str, bytes, dict)):
+        raise mistyped(operation, "bands", "a sequence of pairs (low, high) in Hz", value)
+    result: list[list[float]] = []
+    for index, band in enumerate(value):
+        parameter = f"bands[{index}]"
+        edges = list(band) if isinstance(band, Iterable) and not isinstance(band, (str, bytes, dict)) else []
+        if len(edges) != 2:
+            raise mistyped(operation, parameter, "a pair (low, high) in Hz", band)
+        low, high = (number(operation, parameter, edge, positive=False) for edge in edges)
+        if low >= high:
+            raise invalid(operation, parameter, "a pair with low < high", band)
+        if high > nyquist:
+            raise invalid(operation, parameter, f"at most the Nyquist frequency sampling_hz / 2 = {nyquist:g} Hz", band)
+        if result and low < result[-1][1]:
+            allowed = f"ascending and without overlap, so start at {result[-1][1]:g} Hz or above"
+            raise invalid(operation, parameter, allowed, band)
+        result.append([low, high])
+    if not result:
+        raise invalid(operation, "bands", "at least one pair (low, high) in Hz, or None", value)
+    return result
+
+
+def time_column(operation: str, by: object) -> pl.Expr | None:
+    """Return the expression of the time column, if there is one."""
+    if by is None or isinstance(by, pl.Expr):
+        return by
+    if isinstance(by, str):
+        return pl.col(by)
+    raise mistyped(operation, "by", "a column name, an expression or None", by)
+
+
+def names(operation: str, parameter: str, value: object) -> list[str]:
+    """Accept one column name or a sequence of them."""
+    result = [value] if isinstance(value, str) else value
+    if not isinstance(result, Sequence) or not all(isinstance(name, str) for name in result):
+        raise mistyped(operation, parameter, "a column name or a list of column names", value)
+    if not result:
+        raise invalid(operation, parameter, "at least one column name, or None", value)
+    return list(result)

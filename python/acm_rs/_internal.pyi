@@ -1,0 +1,4 @@
+__version__: str
+__profile__: str
+
+def simd_level() -> str: ...

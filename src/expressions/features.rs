@@ -1,0 +1,320 @@
+//! Rolling features. Each takes one numeric column, or a struct of them (one call, spread over threads), and then, for
+//! duration windows, the time column.
+
+use polars::prelude::*;
+use pyo3_polars::derive::polars_expr;
+use serde::Deserialize;
+
+use super::io::{Column, POOL, Results, error, float_of, struct_columns, struct_fields, times};
+use crate::kernels::features::{Plan, Source, Statistic, run};
+use crate::kernels::parallel;
+use crate::kernels::params::{Bands, Window};
+
+/// What every operation takes. `window_size` counts rows, or nanoseconds with `by`.
+#[derive(Deserialize)]
+struct WindowKwargs {
+    window_size: i64,
+    by: bool,
+    min_samples: i64,
+}
+
+/// Defines the kwargs of an operation: those of the window and its own.
+macro_rules! kwargs {
+    ($name:ident { $($field:ident: $type:ty),* }) => {
+        #[derive(Deserialize)]
+        #[serde(deny_unknown_fields)]
+        struct $name {
+            window_size: i64,
+            by: bool,
+            min_samples: i64,
+            $($field: $type,)*
+        }
+
+        impl $name {
+            fn window(&self) -> WindowKwargs {
+                WindowKwargs { window_size: self.window_size, by: self.by, min_samples: self.min_samples }
+            }
+        }
+    };
+}
+
+kwargs!(PlainKwargs {});
+kwargs!(MadKwargs { scale: f64 });
+kwargs!(StdKwargs { ddof: u32 });
+kwargs!(ShapeKwargs { bias: bool, clip: Option<f64> });
+kwargs!(RobustZKwargs { clip: f64, scale_floor: f64 });
+kwargs!(HampelKwargs { n_sigmas: f64 });
+kwargs!(SpectralKwargs { bands: Option<Vec<(f64, f64)>>, sampling_hz: f64 });
+kwargs!(FeaturesKwargs {
+    bands: Option<Vec<(f64, f64)>>,
+    sampling_hz: f64,
+    clip: f64,
+    scale_floor: f64,
+    fill_null: Option<f64>,
+    order: Order
+});
+
+/// Order of the fields of [`rolling_features`].
+#[derive(Clone, Copy, Deserialize, PartialEq)]
+#[serde(rename_all = "lowercase")]
+enum Order {
+    /// All features of a column together.
+    Column,
+    /// All columns of a feature together, the energies by column, as ACM has them.
+    Feature,
+}
+
+impl WindowKwargs {
+    fn parse(&self, operation: &str) -> PolarsResult<Window> {
+        let count = |name: &str, value: i64| {
+            usize::try_from(value).map_err(|_| error(operation, format!("`{name}` must be >= 1, got {value}")))
+        };
+        let min_samples = count("min_samples", self.min_samples)?;
+        let window = if self.by {
+            Window::duration(self.window_size, min_samples)
+        } else {
+            Window::rows(count("window_size", self.window_size)?, min_samples)
+        };
+        window.map_err(|e| error(operation, e))
+    }
+}
+
+fn parse_bands(operation: &str, bands: Option<&[(f64, f64)]>, sampling_hz: f64) -> PolarsResult<Bands> {
+    match bands {
+        Some(edges) => Bands::new(edges, sampling_hz),
+        None => Bands::default_for(sampling_hz),
+    }
+    .map_err(|e| error(operation, e))
+}
+
+/// The times of the second input, where there is one.
+fn by(operation: &str, inputs: &[Series]) -> PolarsResult<Option<Vec<i64>>> {
+    inputs.get(1).map(|s| times(operation, s)).transpose()
+}
+
+/// One statistic of a column, or of every column of a struct.
+fn one_each(
+    operation: &str,
+    inputs: &[Series],
+    window: &WindowKwargs,
+    statistic: Statistic,
+    clip: Option<f64>,
+) -> PolarsResult<Series> {
+    let plan = Plan::new(window.parse(operation)?, vec![statistic]);
+    let times = by(operation, inputs)?;
+    let one = |s: &Series| -> PolarsResult<Series> {
+        let column = Column::new(operation, s)?;
+        let results = match statistic {
+            Statistic::Hampel { .. } => Results::boolean(column.len()),
+            _ => column.results(),
+        };
+        let mut sinks = [results.clip(clip)];
+        run(&column, times.as_deref(), &plan, &mut sinks);
+        let [results] = sinks;
+        Ok(results.into_series(s.name().clone()))
+    };
+    let input = &inputs[0];
+    if !matches!(input.dtype(), DataType::Struct(_)) {
+        return one(input);
+    }
+    let columns = struct_columns(operation, input)?;
+    let results = parallel::map(&POOL, columns.len(), columns.len() * input.len(), |i| one(&columns[i]));
+    struct_of(input, results.into_iter().collect::<PolarsResult<Vec<_>>>()?)
+}
+
+fn struct_of(input: &Series, fields: Vec<Series>) -> PolarsResult<Series> {
+    Ok(StructChunked::from_series(input.name().clone(), input.len(), fields.iter())?.into_series())
+}
+
+/// The schema of [`one_each`].
+fn one_each_field(operation: &str, fields: &[Field], output: Option<DataType>) -> PolarsResult<Field> {
+    let input = &fields[0];
+    let of = |field: &Field| -> PolarsResult<Field> {
+        let float = float_of(operation, field.name(), field.dtype())?;
+        Ok(Field::new(field.name().clone(), output.clone().unwrap_or(float)))
+    };
+    if !matches!(input.dtype(), DataType::Struct(_)) {
+        return of(input);
+    }
+    let columns = struct_fields(operation, input.name(), input.dtype())?.iter().map(of).collect::<PolarsResult<_>>()?;
+    Ok(Field::new(input.name().clone(), DataType::Struct(columns)))
+}
+
+/// Defines an operation with one result per column, and its schema.
+macro_rules! operation {
+    ($name:ident, $field:ident, $kwargs:ident, $output:expr, $statistic:expr $(, $clip:expr)?) => {
+        fn $field(fields: &[Field]) -> PolarsResult<Field> {
+            one_each_field(stringify!($name), fields, $output)
+        }
+
+        #[polars_expr(output_type_func=$field)]
+        fn $name(inputs: &[Series], kwargs: $kwargs) -> PolarsResult<Series> {
+            let statistic: fn(&$kwargs) -> Statistic = $statistic;
+            let clip: fn(&$kwargs) -> Option<f64> = operation!(@clip $($clip)?);
+            one_each(stringify!($name), inputs, &kwargs.window(), statistic(&kwargs), clip(&kwargs))
+        }
+    };
+    (@clip) => { |_| None };
+    (@clip $clip:expr) => { $clip };
+}
+
+operation!(rolling_median, rolling_median_field, PlainKwargs, None, |_| Statistic::Median);
+operation!(rolling_mad, rolling_mad_field, MadKwargs, None, |k| Statistic::Mad { scale: k.scale });
+operation!(rolling_mean, rolling_mean_field, PlainKwargs, None, |_| Statistic::Mean);
+operation!(rolling_std, rolling_std_field, StdKwargs, None, |k| Statistic::Std { ddof: k.ddof });
+operation!(rolling_skew, rolling_skew_field, ShapeKwargs, None, |k| Statistic::Skew { bias: k.bias }, |k| k.clip);
+operation!(
+    rolling_kurtosis,
+    rolling_kurtosis_field,
+    ShapeKwargs,
+    None,
+    |k| Statistic::Kurtosis { bias: k.bias },
+    |k| k.clip
+);
+operation!(rolling_slope, rolling_slope_field, PlainKwargs, None, |_| Statistic::Slope);
+operation!(rolling_robust_z, rolling_robust_z_field, RobustZKwargs, None, |k| Statistic::RobustZ {
+    clip: k.clip,
+    scale_floor: k.scale_floor
+});
+operation!(rolling_hampel, rolling_hampel_field, HampelKwargs, Some(DataType::Boolean), |k| Statistic::Hampel {
+    n_sigmas: k.n_sigmas
+});
+
+/// Several statistics of every column of a struct: field names and dtypes in the order of the result, and for each field
+/// which column and which of the statistics it is.
+fn layout(suffixes: &[String], columns: &[(PlSmallStr, DataType)], order: Order) -> Vec<(Field, usize, usize)> {
+    let field = |c: usize, k: usize| {
+        let (name, dtype) = &columns[c];
+        (Field::new(format!("{name}_{}", suffixes[k]).into(), dtype.clone()), c, k)
+    };
+    let energies: Vec<usize> = (0..suffixes.len()).filter(|&k| suffixes[k].starts_with("energy_")).collect();
+    let every = 0..columns.len();
+    match order {
+        Order::Column => {
+            every.flat_map(|c| (0..suffixes.len()).map(move |k| (c, k))).map(|(c, k)| field(c, k)).collect()
+        }
+        Order::Feature => {
+            let groups = (0..suffixes.len()).filter_map(|k| match energies.first() {
+                Some(first) if k == *first => Some(energies.clone()),
+                _ if energies.contains(&k) => None,
+                _ => Some(vec![k]),
+            });
+            groups
+                .flat_map(|ks| every.clone().flat_map(move |c| ks.clone().into_iter().map(move |k| (c, k))))
+                .map(|(c, k)| field(c, k))
+                .collect()
+        }
+    }
+}
+
+/// The schema of several statistics per column.
+fn several_field(operation: &str, fields: &[Field], suffixes: &[String], order: Order) -> PolarsResult<Field> {
+    let input = &fields[0];
+    let columns = struct_fields(operation, input.name(), input.dtype())?
+        .iter()
+        .map(|field| Ok((field.name().clone(), float_of(operation, field.name(), field.dtype())?)))
+        .collect::<PolarsResult<Vec<_>>>()?;
+    let fields = layout(suffixes, &columns, order).into_iter().map(|(field, _, _)| field).collect();
+    Ok(Field::new(input.name().clone(), DataType::Struct(fields)))
+}
+
+/// Several statistics of every column of a struct, in one pass over each.
+fn several(
+    operation: &str,
+    inputs: &[Series],
+    plan: &Plan,
+    suffixes: &[String],
+    order: Order,
+    fill_null: Option<f64>,
+) -> PolarsResult<Series> {
+    let times = by(operation, inputs)?;
+    let input = &inputs[0];
+    let columns = struct_columns(operation, input)?
+        .iter()
+        .map(|s| Ok((s.name().clone(), Column::new(operation, s)?)))
+        .collect::<PolarsResult<Vec<_>>>()?;
+    let cells = columns.len() * input.len() * suffixes.len();
+    let mut results = parallel::map(&POOL, columns.len(), cells, |c| {
+        let column = &columns[c].1;
+        let mut sinks: Vec<Results> = suffixes.iter().map(|_| column.results().instead_of_null(fill_null)).collect();
+        run(column, times.as_deref(), plan, &mut sinks);
+        sinks.into_iter().map(Some).collect::<Vec<_>>()
+    });
+    let names: Vec<(PlSmallStr, DataType)> =
+        columns.iter().map(|(name, column)| (name.clone(), column.dtype())).collect();
+    let fields = layout(suffixes, &names, order)
+        .into_iter()
+        .map(|(field, c, k)| {
+            let results = results[c][k].take().expect("each result has one field");
+            results.into_series(field.name().clone())
+        })
+        .collect();
+    struct_of(input, fields)
+}
+
+fn energies(bands: &Bands) -> impl Iterator<Item = (Statistic, String)> + use<> {
+    (0..bands.len()).map(|band| (Statistic::Energy(band), format!("energy_{band}")))
+}
+
+fn rolling_spectral_energy_field(fields: &[Field], kwargs: SpectralKwargs) -> PolarsResult<Field> {
+    const NAME: &str = "rolling_spectral_energy";
+    let bands = parse_bands(NAME, kwargs.bands.as_deref(), kwargs.sampling_hz)?;
+    let suffixes: Vec<String> = energies(&bands).map(|(_, suffix)| suffix).collect();
+    several_field(NAME, fields, &suffixes, Order::Column)
+}
+
+#[polars_expr(output_type_func_with_kwargs=rolling_spectral_energy_field)]
+fn rolling_spectral_energy(inputs: &[Series], kwargs: SpectralKwargs) -> PolarsResult<Series> {
+    const NAME: &str = "rolling_spectral_energy";
+    let bands = parse_bands(NAME, kwargs.bands.as_deref(), kwargs.sampling_hz)?;
+    let window = kwargs.window().parse(NAME)?;
+    let (statistics, suffixes): (Vec<_>, Vec<_>) = energies(&bands).unzip();
+    let plan = Plan::new(window, statistics).with_spectrum(bands, window.min_samples());
+    several(NAME, inputs, &plan, &suffixes, Order::Column, None)
+}
+
+impl FeaturesKwargs {
+    /// The statistics and their suffixes, ACM's, and the bands; without bands where the window is a duration.
+    fn statistics(&self, operation: &str) -> PolarsResult<(Vec<Statistic>, Vec<String>, Option<Bands>)> {
+        let robust_z = Statistic::RobustZ { clip: self.clip, scale_floor: self.scale_floor };
+        let mut all: Vec<(Statistic, String)> = [
+            (Statistic::Median, "med"),
+            (Statistic::Mad { scale: 1.0 }, "mad"),
+            (Statistic::Mean, "mean"),
+            (Statistic::Std { ddof: 1 }, "std"),
+            (Statistic::Slope, "slope"),
+            (Statistic::Skew { bias: false }, "skew"),
+            (Statistic::Kurtosis { bias: false }, "kurt"),
+        ]
+        .map(|(statistic, suffix)| (statistic, suffix.to_string()))
+        .into();
+        let mut bands = None;
+        if !self.by {
+            let parsed = parse_bands(operation, self.bands.as_deref(), self.sampling_hz)?;
+            all.extend(energies(&parsed));
+            bands = Some(parsed);
+        }
+        all.push((robust_z, "rz".into()));
+        let (statistics, suffixes) = all.into_iter().unzip();
+        Ok((statistics, suffixes, bands))
+    }
+}
+
+fn rolling_features_field(fields: &[Field], kwargs: FeaturesKwargs) -> PolarsResult<Field> {
+    const NAME: &str = "rolling_features";
+    let (_, suffixes, _) = kwargs.statistics(NAME)?;
+    several_field(NAME, fields, &suffixes, kwargs.order)
+}
+
+#[polars_expr(output_type_func_with_kwargs=rolling_features_field)]
+fn rolling_features(inputs: &[Series], kwargs: FeaturesKwargs) -> PolarsResult<Series> {
+    const NAME: &str = "rolling_features";
+    let (statistics, suffixes, bands) = kwargs.statistics(NAME)?;
+    let window = kwargs.window().parse(NAME)?;
+    let mut plan = Plan::new(window, statistics);
+    if let Some(bands) = bands {
+        let half = usize::try_from(kwargs.window_size).unwrap_or(0) / 2;
+        plan = plan.with_spectrum(bands, window.min_samples().max(half).max(2));
+    }
+    several(NAME, inputs, &plan, &suffixes, kwargs.order, kwargs.fill_null)
+}

@@ -1,0 +1,331 @@
+//! The only door between Polars and the kernels: Series to numbers, results to Series.
+//!
+//! It decides what missing means: null, NaN, +inf and -inf are missing and reach the kernels as NaN; a result that is not
+//! finite, or not finite as a Float32, becomes null. Float32 stays Float32; every other numeric dtype becomes Float64.
+
+use std::sync::LazyLock;
+
+use polars::prelude::*;
+use polars_arrow::array::BooleanArray;
+use polars_arrow::bitmap::MutableBitmap;
+use rayon::{ThreadPool, ThreadPoolBuilder};
+
+use crate::kernels::features::{Sink, Source};
+use crate::kernels::simd::all_finite;
+
+/// The threads of calls with many columns: made on first use, so that a process may fork before.
+pub static POOL: LazyLock<ThreadPool> = LazyLock::new(|| {
+    let limit = std::env::var("POLARS_MAX_THREADS").ok().and_then(|n| n.parse().ok());
+    let threads = limit.or_else(|| std::thread::available_parallelism().ok().map(usize::from)).unwrap_or(1);
+    ThreadPoolBuilder::new()
+        .num_threads(threads)
+        .thread_name(|i| format!("acm_rs-{i}"))
+        .build()
+        .expect("the operating system gives threads")
+});
+
+/// An error that names the operation; Polars puts its own words before it.
+pub fn error(operation: &str, text: impl std::fmt::Display) -> PolarsError {
+    PolarsError::ComputeError(format!("acm.{operation}: {text}").into())
+}
+
+/// The dtype of the result of a column, or an error if it is not numeric.
+pub fn float_of(operation: &str, column: &str, dtype: &DataType) -> PolarsResult<DataType> {
+    match dtype {
+        DataType::Float32 => Ok(DataType::Float32),
+        DataType::Null => Ok(DataType::Float64),
+        dtype if dtype.is_primitive_numeric() || dtype.is_decimal() => Ok(DataType::Float64),
+        dtype => Err(error(
+            operation,
+            format!(
+                "column `{column}` has dtype {dtype}, which is not numeric; cast it, for example with `.cast(pl.Float64)`, or leave it out"
+            ),
+        )),
+    }
+}
+
+/// The fields of a struct; a struct that holds nothing but one struct stands for that one.
+pub fn struct_fields<'a>(operation: &str, name: &str, dtype: &'a DataType) -> PolarsResult<&'a [Field]> {
+    match dtype {
+        DataType::Struct(fields) => match fields.as_slice() {
+            [only] if matches!(only.dtype(), DataType::Struct(_)) => {
+                struct_fields(operation, only.name(), only.dtype())
+            }
+            fields => Ok(fields),
+        },
+        dtype => Err(error(operation, format!("`{name}` has dtype {dtype}, a struct of numeric columns is needed"))),
+    }
+}
+
+/// The columns of a struct, as [`struct_fields`] names them; a null of the struct is null in each.
+pub fn struct_columns(operation: &str, s: &Series) -> PolarsResult<Vec<Series>> {
+    let ca = s.struct_().map_err(|_| {
+        error(operation, format!("`{}` has dtype {}, a struct of numeric columns is needed", s.name(), s.dtype()))
+    })?;
+    let columns: Vec<Series> = ca.fields_as_series();
+    let columns = if ca.null_count() == 0 {
+        columns
+    } else {
+        let present = s.is_not_null();
+        columns
+            .iter()
+            .map(|column| column.zip_with(&present, &Series::full_null(column.name().clone(), s.len(), column.dtype())))
+            .collect::<PolarsResult<_>>()?
+    };
+    match columns.as_slice() {
+        [only] if matches!(only.dtype(), DataType::Struct(_)) => struct_columns(operation, only),
+        _ => Ok(columns),
+    }
+}
+
+/// A numeric column, read without copying what is Float64 or Float32 already.
+pub enum Column {
+    Float32(Chunks<Float32Type>),
+    Float64(Chunks<Float64Type>),
+}
+
+/// Chunks and the first row of each.
+pub struct Chunks<T: PolarsNumericType> {
+    ca: ChunkedArray<T>,
+    starts: Vec<usize>,
+}
+
+impl<T: PolarsNumericType> Chunks<T> {
+    fn new(ca: ChunkedArray<T>) -> Self {
+        let mut starts = Vec::with_capacity(ca.chunks().len());
+        let mut row = 0;
+        for chunk in ca.downcast_iter() {
+            starts.push(row);
+            row += chunk.len();
+        }
+        Self { ca, starts }
+    }
+}
+
+impl<T: PolarsNumericType> Chunks<T>
+where
+    T::Native: Into<f64>,
+{
+    fn load(&self, start: usize, out: &mut [f64]) -> bool {
+        let mut nulls = false;
+        let mut chunk_index = self.starts.partition_point(|&s| s <= start).saturating_sub(1);
+        let mut done = 0;
+        while done < out.len() {
+            let chunk = self.ca.downcast_get(chunk_index).expect("as many rows as the column has");
+            let skip = start + done - self.starts[chunk_index];
+            let values = chunk.values().as_slice();
+            let values = &values[skip.min(values.len())..];
+            let rows = values.len().min(out.len() - done);
+            let to = &mut out[done..done + rows];
+            for (to, &from) in to.iter_mut().zip(values) {
+                *to = from.into();
+            }
+            if let Some(validity) = chunk.validity().filter(|validity| validity.unset_bits() > 0) {
+                for (to, present) in to.iter_mut().zip(validity.iter().skip(skip)) {
+                    if !present {
+                        *to = f64::NAN;
+                        nulls = true;
+                    }
+                }
+            }
+            done += rows;
+            chunk_index += 1;
+        }
+        if !nulls && all_finite(out) {
+            return false;
+        }
+        out.iter_mut().filter(|v| v.is_infinite()).for_each(|v| *v = f64::NAN);
+        true
+    }
+}
+
+impl Column {
+    pub fn new(operation: &str, s: &Series) -> PolarsResult<Self> {
+        Ok(match float_of(operation, s.name(), s.dtype())? {
+            DataType::Float32 => Self::Float32(Chunks::new(s.f32()?.clone())),
+            _ => Self::Float64(Chunks::new(s.cast(&DataType::Float64)?.f64()?.clone())),
+        })
+    }
+
+    pub fn results(&self) -> Results {
+        let kind = match self {
+            Self::Float32(_) => Kind::Float32(Vec::with_capacity(self.len())),
+            Self::Float64(_) => Kind::Float64(Vec::with_capacity(self.len())),
+        };
+        Results { kind, validity: None, instead_of_null: None, clip: None }
+    }
+
+    /// The dtype of its results.
+    pub fn dtype(&self) -> DataType {
+        match self {
+            Self::Float32(_) => DataType::Float32,
+            Self::Float64(_) => DataType::Float64,
+        }
+    }
+}
+
+impl Source for Column {
+    fn len(&self) -> usize {
+        match self {
+            Self::Float32(chunks) => chunks.ca.len(),
+            Self::Float64(chunks) => chunks.ca.len(),
+        }
+    }
+    fn load(&self, start: usize, out: &mut [f64]) -> bool {
+        match self {
+            Self::Float32(chunks) => chunks.load(start, out),
+            Self::Float64(chunks) => chunks.load(start, out),
+        }
+    }
+}
+
+/// One result per row, of the dtype that goes with the column.
+pub struct Results {
+    kind: Kind,
+    /// Made when the first null comes.
+    validity: Option<MutableBitmap>,
+    instead_of_null: Option<f64>,
+    clip: Option<f64>,
+}
+
+enum Kind {
+    Float32(Vec<f32>),
+    Float64(Vec<f64>),
+    Boolean { values: MutableBitmap },
+}
+
+impl Results {
+    /// 1 and 0 become true and false.
+    pub fn boolean(rows: usize) -> Self {
+        Self {
+            kind: Kind::Boolean { values: MutableBitmap::with_capacity(rows) },
+            validity: None,
+            instead_of_null: None,
+            clip: None,
+        }
+    }
+
+    /// Limits results to `+-limit`.
+    pub fn clip(mut self, limit: Option<f64>) -> Self {
+        self.clip = limit;
+        self
+    }
+
+    /// Writes this value where there is no result.
+    pub fn instead_of_null(mut self, value: Option<f64>) -> Self {
+        self.instead_of_null = value;
+        self
+    }
+
+    pub fn into_series(self, name: PlSmallStr) -> Series {
+        let validity = self.validity.map(Into::into);
+        match self.kind {
+            Kind::Float32(values) => Float32Chunked::from_vec_validity(name, values, validity).into_series(),
+            Kind::Float64(values) => Float64Chunked::from_vec_validity(name, values, validity).into_series(),
+            Kind::Boolean { values } => {
+                BooleanChunked::with_chunk(name, BooleanArray::new(ArrowDataType::Boolean, values.into(), validity))
+                    .into_series()
+            }
+        }
+    }
+}
+
+impl Sink for Results {
+    fn push(&mut self, rows: &[f64]) {
+        let before = match &self.kind {
+            Kind::Float32(values) => values.len(),
+            Kind::Float64(values) => values.len(),
+            Kind::Boolean { values } => values.len(),
+        };
+        let fits = match &mut self.kind {
+            Kind::Float64(values) => {
+                values.extend_from_slice(rows);
+                all_finite(rows)
+            }
+            Kind::Float32(values) => {
+                values.extend(rows.iter().map(|&v| v as f32));
+                values[before..].iter().fold(true, |fits, v| fits & v.is_finite())
+            }
+            Kind::Boolean { values } => {
+                rows.iter().for_each(|&v| values.push(v == 1.0));
+                all_finite(rows)
+            }
+        };
+        if let (Some(limit), Kind::Float32(values)) = (self.clip, &mut self.kind) {
+            values[before..].iter_mut().for_each(|v| *v = v.clamp(-limit as f32, limit as f32));
+        }
+        if let (Some(limit), Kind::Float64(values)) = (self.clip, &mut self.kind) {
+            values[before..].iter_mut().for_each(|v| *v = v.clamp(-limit, limit));
+        }
+        if let (false, Some(value)) = (fits, self.instead_of_null) {
+            match &mut self.kind {
+                Kind::Float32(values) => {
+                    values[before..].iter_mut().filter(|v| !v.is_finite()).for_each(|v| *v = value as f32);
+                }
+                Kind::Float64(values) => {
+                    values[before..].iter_mut().filter(|v| !v.is_finite()).for_each(|v| *v = value);
+                }
+                Kind::Boolean { .. } => unreachable!("only numbers are written instead of null"),
+            }
+            return;
+        }
+        if fits {
+            if let Some(validity) = &mut self.validity {
+                validity.extend_constant(rows.len(), true);
+            }
+            return;
+        }
+        let total = before + rows.len();
+        let validity = self.validity.get_or_insert_with(|| {
+            let mut validity = MutableBitmap::with_capacity(total);
+            validity.extend_constant(before, true);
+            validity
+        });
+        match &self.kind {
+            Kind::Float32(values) => values[before..].iter().for_each(|v| validity.push(v.is_finite())),
+            Kind::Float64(values) => values[before..].iter().for_each(|v| validity.push(v.is_finite())),
+            Kind::Boolean { .. } => rows.iter().for_each(|v| validity.push(v.is_finite())),
+        }
+    }
+}
+
+/// The times of a `by` column in nanoseconds: ascending and without nulls, else an error.
+pub fn times(operation: &str, s: &Series) -> PolarsResult<Vec<i64>> {
+    let name = s.name();
+    let unit = match s.dtype() {
+        DataType::Datetime(TimeUnit::Nanoseconds, _) => 1,
+        DataType::Datetime(TimeUnit::Microseconds, _) => 1_000,
+        DataType::Datetime(TimeUnit::Milliseconds, _) => 1_000_000,
+        DataType::Date => 86_400_000_000_000,
+        dtype => {
+            return Err(error(
+                operation,
+                format!("`by` must be a Datetime or Date column, `{name}` has dtype {dtype}; cast or parse it first"),
+            ));
+        }
+    };
+    if s.null_count() > 0 {
+        return Err(error(
+            operation,
+            format!("`by` must have no nulls, `{name}` has {}; drop those rows first", s.null_count()),
+        ));
+    }
+    let physical = s.to_physical_repr().cast(&DataType::Int64)?;
+    let mut out: Vec<i64> = Vec::with_capacity(s.len());
+    for value in physical.i64()?.into_no_null_iter() {
+        let time = value.checked_mul(unit).ok_or_else(|| {
+            error(operation, format!("a time of `{name}` lies outside the years 1677 to 2262, which nanoseconds reach"))
+        })?;
+        if out.last().is_some_and(|last| *last > time) {
+            return Err(error(
+                operation,
+                format!(
+                    "`by` must be ascending, `{name}` goes back in time at row {}; sort by it first, or use .over(..., order_by=...)",
+                    out.len()
+                ),
+            ));
+        }
+        out.push(time);
+    }
+    Ok(out)
+}

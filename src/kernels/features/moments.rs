@@ -1,0 +1,623 @@
+//! Rolling mean, standard deviation, skewness, kurtosis and least-squares slope.
+//!
+//! ```text
+//! m_k = sum (x_i - mean)^k,  std = sqrt(m_2 / (n - ddof)),  slope = sum (p_i - pbar)(x_i - mean) / sum (p_i - pbar)^2
+//! ```
+//!
+//! with `p` the position of a reading: its row, or its time in nanoseconds. Nothing is ever added and later subtracted.
+//!
+//! Small windows (`DIRECT_MAX`): two passes per window, eight adjacent windows in the lanes. The first pass gives the mean
+//! from differences to the newest reading of the window, the second the powers about that mean; what the mean's rounding
+//! leaves is taken out by the binomial identities ("corrected two-pass": Chan, Golub, LeVeque 1983). A constant window has
+//! differences of exactly 0. Cost: O(w) per row; no state, so no dependence on anything but the window.
+//!
+//! Larger windows and durations: blocks of the window's length. A window is a suffix of one block and a prefix of the next,
+//! so its power sums are those of the two added (van Herk; no subtraction). The sums are taken about an anchor near the data;
+//! where the window's mean is more than `sqrt(KAPPA)` standard deviations away from it, the anchor moves there and the sums of the
+//! block pair are taken again. Moving the sums from the anchor to the mean loses about `eps * KAPPA^(k/2)` of `m_k` (Pebay 2008).
+//! Cost: O(1) per row, O(w) where an anchor moves.
+//!
+//! Data so large or so small that fourth powers leave the range of `f64` are scaled by a power of two, window by window.
+
+use super::{Frame, PAD, Statistic, Tile, size_buffers};
+use crate::kernels::simd::{Arithmetic, Kernel, LANES, Scalar, Simd, dispatch};
+
+/// Windows up to this many rows are computed directly.
+const DIRECT_MAX: usize = 64;
+/// Largest squared distance between anchor and mean, in variances. Kurtosis loses `KAPPA^2` eps and the rounding of the sums on
+/// top: with 25, windows of 500 rows missed 1e-12; with 4 an anchor moves twice per block on a ramp.
+const KAPPA: f64 = 4.0;
+/// Outside these bounds of `m_2`, third and fourth powers may leave the range of `f64`.
+const TINY: f64 = 1e-120;
+const HUGE: f64 = 1e120;
+
+/// Central sums of a window. `scale` is what the readings were divided by for all of them but the mean: a power of two, mostly 1.
+#[derive(Clone, Copy, Default)]
+struct Central<V> {
+    n: V,
+    mean: V,
+    m2: V,
+    m3: V,
+    m4: V,
+    sxp: V,
+    spp: V,
+    scale: V,
+}
+
+/// Applies an expression to every field. A macro and not a method: a closure is not sure to be compiled for the level of its kernel.
+macro_rules! each {
+    ($from:expr, $field:ident => $e:expr) => {{
+        let from = &$from;
+        Central {
+            n: {
+                let $field = &from.n;
+                $e
+            },
+            mean: {
+                let $field = &from.mean;
+                $e
+            },
+            m2: {
+                let $field = &from.m2;
+                $e
+            },
+            m3: {
+                let $field = &from.m3;
+                $e
+            },
+            m4: {
+                let $field = &from.m4;
+                $e
+            },
+            sxp: {
+                let $field = &from.sxp;
+                $e
+            },
+            spp: {
+                let $field = &from.spp;
+                $e
+            },
+            scale: {
+                let $field = &from.scale;
+                $e
+            },
+        }
+    }};
+}
+
+pub struct Stage {
+    statistics: Vec<Statistic>,
+    /// 1: mean, 2: and standard deviation or slope, 4: all powers
+    order: u8,
+    slope: bool,
+    filled: Vec<f64>,
+    blocks: Blocks,
+}
+
+impl Stage {
+    pub fn new(statistics: Vec<Statistic>) -> Self {
+        let order = statistics
+            .iter()
+            .map(|s| match s {
+                Statistic::Mean => 1,
+                Statistic::Std { .. } | Statistic::Slope => 2,
+                _ => 4,
+            })
+            .max()
+            .unwrap_or(1);
+        let slope = statistics.contains(&Statistic::Slope);
+        Self { statistics, order, slope, filled: Vec::new(), blocks: Blocks::default() }
+    }
+
+    /// Writes each statistic's results to the buffer of its place.
+    pub fn run(&mut self, tile: &Tile, outs: &mut Vec<Vec<f64>>) {
+        size_buffers(outs, self.statistics.len(), tile.results().next_multiple_of(LANES));
+        let outs = &mut outs[..self.statistics.len()];
+        match tile.span {
+            Frame::Rows(w) if w <= DIRECT_MAX => {
+                self.filled.clear();
+                if tile.missing {
+                    fill_forward(tile, &mut self.filled);
+                }
+                let direct = Direct {
+                    tile,
+                    w,
+                    statistics: &self.statistics,
+                    outs,
+                    anchors: if tile.missing { &self.filled } else { &tile.padded[PAD..] },
+                };
+                match (self.order, self.slope) {
+                    (1, _) => dispatch(Ordered::<1, false>(direct)),
+                    (2, false) => dispatch(Ordered::<2, false>(direct)),
+                    (2, true) => dispatch(Ordered::<2, true>(direct)),
+                    (_, false) => dispatch(Ordered::<4, false>(direct)),
+                    (_, true) => dispatch(Ordered::<4, true>(direct)),
+                }
+            }
+            _ => {
+                self.blocks.run(tile);
+                dispatch(Finish { tile, central: &self.blocks.central, statistics: &self.statistics, outs });
+            }
+        }
+    }
+}
+
+/// The last reading up to each row; before the first reading 0.
+fn fill_forward(tile: &Tile, out: &mut Vec<f64>) {
+    let mut last = 0.0;
+    out.extend(tile.x.iter().map(|&v| {
+        if !v.is_nan() {
+            last = v;
+        }
+        last
+    }));
+    out.extend([last; LANES]);
+}
+
+struct Direct<'a> {
+    tile: &'a Tile<'a>,
+    w: usize,
+    statistics: &'a [Statistic],
+    outs: &'a mut [Vec<f64>],
+    /// Per row a reading of its window, if the window has one.
+    anchors: &'a [f64],
+}
+
+struct Ordered<'a, const ORDER: u8, const SLOPE: bool>(Direct<'a>);
+
+impl<const ORDER: u8, const SLOPE: bool> Kernel for Ordered<'_, ORDER, SLOPE> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let Direct { tile, w, statistics, outs, anchors } = self.0;
+        for first in (0..tile.results()).step_by(LANES) {
+            let t = tile.first + first;
+            // the rows of the group's first window; the other windows lie one row further each
+            let rows = &tile.padded[PAD + t + 1 - w..PAD + t + LANES];
+            let anchor = s.load_at(anchors, t);
+            let full = !tile.missing && t + 1 >= w && t + LANES <= tile.x.len();
+            let mut central = if full {
+                window_sums::<S, ORDER, SLOPE, false>(s, rows, w, anchor)
+            } else {
+                window_sums::<S, ORDER, SLOPE, true>(s, rows, w, anchor)
+            };
+            rescue::<S, ORDER, SLOPE>(s, rows, w, anchor, &mut central);
+            for (statistic, out) in statistics.iter().zip(outs.iter_mut()) {
+                s.store_at(finish(s, *statistic, &central, tile), out, first);
+            }
+        }
+    }
+}
+
+/// Position of row `j` of a window, about its middle.
+#[inline(always)]
+fn position(j: usize, w: usize) -> f64 {
+    j as f64 - (w - 1) as f64 * 0.5
+}
+
+/// The corrected two-pass sums of eight adjacent windows.
+#[inline(always)]
+fn window_sums<S: Simd, const ORDER: u8, const SLOPE: bool, const MISSING: bool>(
+    s: S,
+    rows: &[f64],
+    w: usize,
+    anchor: S::V,
+) -> Central<S::V> {
+    let zero = s.splat(0.0);
+    let one = s.splat(1.0);
+    let rows = &rows[..w - 1 + LANES];
+    let (mut n, mut sum) = (zero, zero);
+    for j in 0..w {
+        let v = s.load_at(rows, j);
+        if MISSING {
+            let present = s.eq(v, v);
+            n = s.add(n, s.keep(present, one));
+            sum = s.add(sum, s.keep(present, s.sub(v, anchor)));
+        } else {
+            sum = s.add(sum, s.sub(v, anchor));
+        }
+    }
+    if !MISSING {
+        n = s.splat(w as f64);
+    }
+    let mean = s.add(anchor, s.div(sum, n));
+    let mut central = Central { n, mean, m2: zero, m3: zero, m4: zero, sxp: zero, spp: zero, scale: one };
+    if ORDER == 1 {
+        return central;
+    }
+    let (mut s1, mut s2, mut s3, mut s4) = (zero, zero, zero, zero);
+    let (mut sx, mut p1, mut p2) = (zero, zero, zero);
+    for j in 0..w {
+        let v = s.load_at(rows, j);
+        let mut d = s.sub(v, mean);
+        if MISSING {
+            d = s.keep(s.eq(v, v), d);
+        }
+        let square = s.mul(d, d);
+        s1 = s.add(s1, d);
+        s2 = s.add(s2, square);
+        if ORDER > 2 {
+            s3 = s.add(s3, s.mul(square, d));
+            s4 = s.add(s4, s.mul(square, square));
+        }
+        if SLOPE {
+            let p = s.splat(position(j, w));
+            sx = s.add(sx, s.mul(p, d));
+            if MISSING {
+                let p = s.keep(s.eq(v, v), p);
+                p1 = s.add(p1, p);
+                p2 = s.add(p2, s.mul(p, p));
+            }
+        }
+    }
+    if SLOPE && !MISSING {
+        p2 = s.splat((0..w).map(|j| position(j, w) * position(j, w)).sum());
+    }
+    let about_mean = about_mean(s, n, Power { s1, s2, s3, s4, sx, p1, p2 });
+    central.m2 = about_mean.m2;
+    central.m3 = about_mean.m3;
+    central.m4 = about_mean.m4;
+    central.sxp = about_mean.sxp;
+    central.spp = about_mean.spp;
+    central
+}
+
+/// Power sums about any point, here called 0.
+struct Power<V> {
+    s1: V,
+    s2: V,
+    s3: V,
+    s4: V,
+    /// of position times value, of positions, of their squares
+    sx: V,
+    p1: V,
+    p2: V,
+}
+
+/// The same about the mean. `mean` of the result is the distance from that point to the mean.
+#[inline(always)]
+fn about_mean<S: Arithmetic>(s: S, n: S::V, sums: Power<S::V>) -> Central<S::V> {
+    let Power { s1, s2, s3, s4, sx, p1, p2 } = sums;
+    let shift = s.div(s1, n);
+    let middle = s.div(p1, n);
+    let square = s.mul(shift, shift);
+    // m2 = s2 - shift s1
+    let m2 = s.sub(s2, s.mul(shift, s1));
+    // m3 = s3 - 3 shift s2 + 2 shift^2 s1
+    let m3 = s.add(s.sub(s3, s.mul(s.splat(3.0), s.mul(shift, s2))), s.mul(s.splat(2.0), s.mul(square, s1)));
+    // m4 = s4 - 4 shift s3 + 6 shift^2 s2 - 3 shift^3 s1
+    let m4 = s.sub(
+        s.add(s.sub(s4, s.mul(s.splat(4.0), s.mul(shift, s3))), s.mul(s.splat(6.0), s.mul(square, s2))),
+        s.mul(s.splat(3.0), s.mul(s.mul(square, shift), s1)),
+    );
+    let sxp = s.sub(sx, s.mul(middle, s1));
+    let spp = s.sub(p2, s.mul(middle, p1));
+    Central { n, mean: shift, m2, m3, m4, sxp, spp, scale: s.splat(1.0) }
+}
+
+/// Computes the lanes again whose values are too large or too small for plain fourth powers.
+#[inline(always)]
+fn rescue<S: Simd, const ORDER: u8, const SLOPE: bool>(
+    s: S,
+    rows: &[f64],
+    w: usize,
+    anchor: S::V,
+    central: &mut Central<S::V>,
+) {
+    let (zero, one) = (s.splat(0.0), s.splat(1.0));
+    let bad = if ORDER == 1 {
+        let present = s.keep(s.lt(zero, central.n), one);
+        s.select(s.le(s.abs(central.mean), s.splat(f64::MAX)), zero, present)
+    } else {
+        let (tiny, huge) = (s.splat(TINY), s.splat(HUGE));
+        let fits = s.keep(s.le(central.m2, huge), s.keep(s.le(tiny, central.m2), one));
+        if s.all(s.eq(fits, one)) {
+            return;
+        }
+        // an m2 of 0 is right where all readings are equal
+        let mut differs = zero;
+        for j in 0..w {
+            let v = s.load_at(rows, j);
+            differs = s.max(differs, s.keep(s.eq(v, v), s.abs(s.sub(v, anchor))));
+        }
+        s.keep(s.lt(zero, differs), s.sub(one, fits))
+    };
+    if s.any(s.eq(bad, one)) {
+        let mut lanes = each!(*central, v => s.to_array(*v));
+        let bad = s.to_array(bad);
+        for j in (0..LANES).filter(|&j| bad[j] == 1.0) {
+            let positions = |i: usize| if SLOPE { position(i, w) } else { 0.0 };
+            let from = scaled_sums(&rows[j..j + w], positions);
+            lanes.set(j, from);
+        }
+        *central = each!(lanes, a => s.load(a));
+    }
+}
+
+impl Central<[f64; LANES]> {
+    fn set(&mut self, lane: usize, from: Central<f64>) {
+        self.n[lane] = from.n;
+        if !self.mean[lane].is_finite() {
+            self.mean[lane] = from.mean;
+        }
+        self.m2[lane] = from.m2;
+        self.m3[lane] = from.m3;
+        self.m4[lane] = from.m4;
+        self.sxp[lane] = from.sxp;
+        self.spp[lane] = from.spp;
+        self.scale[lane] = from.scale;
+    }
+}
+
+/// The sums of one window, two passes on readings scaled so that the largest distance is near 1.
+fn scaled_sums(window: &[f64], position: impl Fn(usize) -> f64) -> Central<f64> {
+    let present = || window.iter().enumerate().filter(|(_, v)| !v.is_nan());
+    let n = present().count() as f64;
+    let anchor = present().last().map_or(0.0, |(_, v)| *v);
+    // a quarter each: the difference of two readings fits
+    let reach = present().map(|(_, v)| (v * 0.25 - anchor * 0.25).abs()).fold(0.0, f64::max);
+    let reach = if reach > 0.0 { reach } else { present().map(|(_, v)| (v - anchor).abs()).fold(0.0, f64::max) };
+    if reach == 0.0 {
+        return Central { n, mean: anchor, scale: 1.0, ..Central::default() };
+    }
+    let (down, up) = powers_of_two(reach);
+    let (anchor, middle) = (anchor * down, present().map(|(i, _)| position(i)).sum::<f64>() / n);
+    let values = || present().map(|(i, v)| (position(i) - middle, v * down - anchor));
+    let mean = values().map(|(_, d)| d).sum::<f64>() / n;
+    let mut sums = Power { s1: 0.0, s2: 0.0, s3: 0.0, s4: 0.0, sx: 0.0, p1: 0.0, p2: 0.0 };
+    for (p, v) in values() {
+        let d = v - mean;
+        sums.s1 += d;
+        sums.s2 += d * d;
+        sums.s3 += d * d * d;
+        sums.s4 += (d * d) * (d * d);
+        sums.sx += p * d;
+        sums.p1 += p;
+        sums.p2 += p * p;
+    }
+    let mut out = about_mean(Scalar, n, sums);
+    out.mean = (anchor + mean) * up;
+    out.scale = up;
+    out
+}
+
+/// `(2^-e, 2^e)` with `2^e` near `a`, both of them normal numbers.
+fn powers_of_two(a: f64) -> (f64, f64) {
+    let exponent = ((a.max(f64::MIN_POSITIVE).to_bits() >> 52) as i32 - 1023).clamp(-1021, 1021);
+    let power = |e: i32| f64::from_bits(((e + 1023) as u64) << 52);
+    (power(-exponent), power(exponent))
+}
+
+/// The result of one statistic, NaN where the window holds too few readings.
+#[inline(always)]
+fn finish<S: Simd>(s: S, statistic: Statistic, central: &Central<S::V>, tile: &Tile) -> S::V {
+    // positions of durations are nanoseconds, slopes per second
+    let per = if matches!(tile.span, Frame::Times(_)) { 1e9 } else { 1.0 };
+    let Central { n, mean, m2, m3, m4, sxp, spp, scale } = *central;
+    let (value, least) = match statistic {
+        Statistic::Mean => (mean, 1),
+        Statistic::Std { ddof } => {
+            let freedom = s.sub(n, s.splat(f64::from(ddof)));
+            (s.mul(s.sqrt(s.div(m2, freedom)), scale), 2.max(ddof as usize + 1))
+        }
+        Statistic::Skew { bias } => {
+            // g1 = (m3 / n) / (m2 / n)^1.5
+            let variance = s.div(m2, n);
+            let g1 = s.div(s.div(m3, n), s.mul(variance, s.sqrt(variance)));
+            let factor = s.div(s.sqrt(s.mul(n, s.sub(n, s.splat(1.0)))), s.sub(n, s.splat(2.0)));
+            (if bias { g1 } else { s.mul(g1, factor) }, 3)
+        }
+        Statistic::Kurtosis { bias } => {
+            let variance = s.div(m2, n);
+            let g2 = s.sub(s.div(s.div(m4, n), s.mul(variance, variance)), s.splat(3.0));
+            let factor = s.div(s.sub(n, s.splat(1.0)), s.mul(s.sub(n, s.splat(2.0)), s.sub(n, s.splat(3.0))));
+            let unbiased = s.mul(factor, s.add(s.mul(s.add(n, s.splat(1.0)), g2), s.splat(6.0)));
+            (if bias { g2 } else { unbiased }, 4)
+        }
+        Statistic::Slope => (s.mul(s.mul(s.div(sxp, spp), s.splat(per)), scale), 2),
+        _ => unreachable!("not a moment"),
+    };
+    // + 0.0: no result is -0.0
+    s.select(s.le(s.splat(least.max(tile.min_samples) as f64), n), s.add(value, s.splat(0.0)), s.splat(f64::NAN))
+}
+
+/// Larger windows and durations: central sums of every row of a tile, context included: where an anchor lies must not depend on the tile.
+#[derive(Default)]
+struct Blocks {
+    central: Central<Vec<f64>>,
+    suffix: Vec<Sums>,
+}
+
+/// Power sums of some readings about an anchor, and their number.
+#[derive(Clone, Copy, Default)]
+struct Sums {
+    n: f64,
+    s1: f64,
+    s2: f64,
+    s3: f64,
+    s4: f64,
+    sx: f64,
+    p1: f64,
+    p2: f64,
+}
+
+/// What sums are taken about: a value and a position.
+#[derive(Clone, Copy)]
+struct Anchor {
+    value: f64,
+    position: f64,
+}
+
+impl Sums {
+    fn push(&mut self, value: f64, position: f64, anchor: Anchor) {
+        if value.is_nan() {
+            return;
+        }
+        let (d, p) = (value - anchor.value, position - anchor.position);
+        let square = d * d;
+        self.n += 1.0;
+        self.s1 += d;
+        self.s2 += square;
+        self.s3 += square * d;
+        self.s4 += square * square;
+        self.sx += p * d;
+        self.p1 += p;
+        self.p2 += p * p;
+    }
+
+    fn plus(&self, other: &Self) -> Self {
+        Self {
+            n: self.n + other.n,
+            s1: self.s1 + other.s1,
+            s2: self.s2 + other.s2,
+            s3: self.s3 + other.s3,
+            s4: self.s4 + other.s4,
+            sx: self.sx + other.sx,
+            p1: self.p1 + other.p1,
+            p2: self.p2 + other.p2,
+        }
+    }
+
+    /// `mean` of the result is the distance from the anchor.
+    fn central(&self) -> Central<f64> {
+        let Self { n, s1, s2, s3, s4, sx, p1, p2 } = *self;
+        about_mean(Scalar, n, Power { s1, s2, s3, s4, sx, p1, p2 })
+    }
+}
+
+/// How often an anchor may move for one row: each move gains the digits that its distance had taken.
+const MOVES: usize = 4;
+
+impl Blocks {
+    fn run(&mut self, tile: &Tile) {
+        self.central = each!(self.central, _unused => vec![0.0; tile.x.len() + LANES]);
+        let n = tile.x.len();
+        match tile.span {
+            Frame::Rows(w) => {
+                for border in (0..n).step_by(w) {
+                    self.pair(tile, border.saturating_sub(w), border, n.min(border + w));
+                }
+            }
+            Frame::Times(times) => {
+                for (i, block) in times.blocks.iter().enumerate() {
+                    let end = times.blocks.get(i + 1).map_or(n, |next| next.first);
+                    let before = i.checked_sub(1).map(|i| &times.blocks[i]);
+                    // with a gap between, no window reaches the block before
+                    let left = before.filter(|b| b.number + 1 == block.number).map_or(block.first, |b| b.first);
+                    self.pair(tile, left, block.first, end);
+                }
+            }
+        }
+    }
+
+    /// The rows `border..end`, whose windows begin in `left..=border`.
+    fn pair(&mut self, tile: &Tile, left: usize, border: usize, end: usize) {
+        let x = tile.x;
+        let position = |i: usize| match tile.span {
+            Frame::Rows(_) => i as f64 - border as f64,
+            // i128: the difference of two i64 may not fit
+            Frame::Times(times) => (i128::from(times.nanoseconds[i]) - i128::from(times.nanoseconds[border])) as f64,
+        };
+        let nearest = x[left..border].iter().rev().chain(&x[border..end]).find(|v| !v.is_nan());
+        let mut anchor = Anchor { value: nearest.copied().unwrap_or(0.0), position: 0.0 };
+        let begin = tile.window_start(border).max(left);
+        self.take_suffix(x, begin, border, anchor, &position);
+        let mut prefix = Sums::default();
+        // first row of the run of equal readings that ends at the current row, missing ones passed over
+        let (mut run, mut run_value) = (begin, f64::NAN);
+        // first and last reading of the window
+        let (mut head, mut newest) = (begin, begin);
+        for t in begin..end {
+            if !x[t].is_nan() {
+                newest = t;
+                if x[t] != run_value {
+                    run = t;
+                    run_value = x[t];
+                }
+            }
+            if t < border {
+                continue;
+            }
+            prefix.push(x[t], position(t), anchor);
+            let start = tile.window_start(t);
+            while head < t && (head < start || x[head].is_nan()) {
+                head += 1;
+            }
+            let mut sums = self.suffix[start - begin].plus(&prefix);
+            if sums.n > 0.0 && run <= head {
+                // equal readings: exactly their value and no spread; the slope is 0 where two positions differ
+                let spp = f64::from(u8::from(position(head) != position(newest)));
+                self.put(t, Central { n: sums.n, mean: run_value, spp, scale: 1.0, ..Central::default() });
+                continue;
+            }
+            let mut central = sums.central();
+            let mut near = false;
+            for _ in 0..MOVES {
+                near = central.mean * central.mean * sums.n <= KAPPA * central.m2
+                    && sums.p1 * sums.p1 / sums.n <= KAPPA * central.spp;
+                if near || sums.n == 0.0 || !central.m2.is_finite() {
+                    break;
+                }
+                anchor.value += central.mean;
+                anchor.position += sums.p1 / sums.n;
+                self.take_suffix(x, begin, border, anchor, &position);
+                prefix = Sums::default();
+                for (i, &v) in x.iter().enumerate().take(t + 1).skip(border) {
+                    prefix.push(v, position(i), anchor);
+                }
+                sums = self.suffix[start - begin].plus(&prefix);
+                central = sums.central();
+            }
+            central.mean += anchor.value;
+            if sums.n > 0.0 && !(near && (TINY..=HUGE).contains(&central.m2)) {
+                central = scaled_sums(&x[start..=t], |i| position(start + i));
+            }
+            self.put(t, central);
+        }
+    }
+
+    /// `suffix[i]` becomes the sums of the rows `begin + i..border`.
+    fn take_suffix(&mut self, x: &[f64], begin: usize, border: usize, anchor: Anchor, position: &dyn Fn(usize) -> f64) {
+        self.suffix.clear();
+        self.suffix.resize(border.saturating_sub(begin) + 1, Sums::default());
+        let mut sums = Sums::default();
+        for i in (begin..border).rev() {
+            sums.push(x[i], position(i), anchor);
+            self.suffix[i - begin] = sums;
+        }
+    }
+
+    fn put(&mut self, row: usize, from: Central<f64>) {
+        self.central.n[row] = from.n;
+        self.central.mean[row] = from.mean;
+        self.central.m2[row] = from.m2;
+        self.central.m3[row] = from.m3;
+        self.central.m4[row] = from.m4;
+        self.central.sxp[row] = from.sxp;
+        self.central.spp[row] = from.spp;
+        self.central.scale[row] = from.scale;
+    }
+}
+
+/// Turns central sums into statistics.
+struct Finish<'a> {
+    tile: &'a Tile<'a>,
+    central: &'a Central<Vec<f64>>,
+    statistics: &'a [Statistic],
+    outs: &'a mut [Vec<f64>],
+}
+
+impl Kernel for Finish<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        for at in (0..self.tile.results()).step_by(LANES) {
+            let central = each!(*self.central, a => s.load_at(a, self.tile.first + at));
+            for (statistic, out) in self.statistics.iter().zip(self.outs.iter_mut()) {
+                s.store_at(finish(s, *statistic, &central, self.tile), out, at);
+            }
+        }
+    }
+}

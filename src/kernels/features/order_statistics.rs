@@ -1,0 +1,325 @@
+//! Rolling median, median absolute deviation, robust z and Hampel's test.
+//!
+//! ```text
+//! med_t = median of the window,  MAD_t = scale * median |x_i - med_t| over the same window
+//! ```
+//!
+//! Small windows (`LANES_MAX`): the tile is cut into eight segments, one per SIMD lane, each with its own sorted window held
+//! as `w` vectors. Replacing the oldest value `o` by the newest `v` is one pass, with `s` the sorted window:
+//! `r_i = s_i if s_i < o else s_{i+1}` closes the gap, `min(r_i, max(r_{i-1}, v))` opens one. Missing readings ride as +inf.
+//! The k-th smallest deviation from the median is `min_i max(m - s_i, s_{i+k-1} - m)`: the k nearest values are neighbours in
+//! the sorted window; since rounding is monotonic, this is the value that sorting the rounded deviations would give, to the bit.
+//! Cost: about 4 vector operations per 8 rows and window position.
+//!
+//! The median alone of larger windows: see `ranked_blocks`.
+//!
+//! Larger windows with the MAD, and durations: a sorted array per series, binary search and `memmove`, and for the MAD a binary search for the
+//! start of the k nearest. Cost: O(log w) comparisons and w/3 moved values per row.
+
+use super::ranked_blocks;
+use super::transpose::{deinterleave, interleave, segment};
+use super::{Frame, PAD, Statistic, Tile, size_buffers};
+use crate::kernels::simd::{Kernel, LANES, Simd, dispatch};
+
+/// Windows up to this many rows are sorted in lanes; above, one row costs less in a sorted array.
+const LANES_MAX: usize = 160;
+/// A normal distribution's standard deviation in units of its MAD, `1 / Phi^-1(3/4)`, with the digits that ACM uses.
+const NORMAL: f64 = 1.4826;
+
+pub struct Stage {
+    statistics: Vec<Statistic>,
+    median: Vec<f64>,
+    mad: Vec<f64>,
+    scratch: Scratch,
+}
+
+#[derive(Default)]
+struct Scratch {
+    rows: Vec<[f64; LANES]>,
+    window: Vec<[f64; LANES]>,
+    median: Vec<[f64; LANES]>,
+    mad: Vec<[f64; LANES]>,
+}
+
+impl Stage {
+    pub fn new(statistics: Vec<Statistic>) -> Self {
+        Self { statistics, median: Vec::new(), mad: Vec::new(), scratch: Scratch::default() }
+    }
+
+    /// Writes each statistic's results to the buffer of its place.
+    pub fn run(&mut self, tile: &Tile, outs: &mut Vec<Vec<f64>>) {
+        let m = tile.results();
+        let want_mad = self.statistics.iter().any(|s| *s != Statistic::Median);
+        let padded = segment(m) * LANES;
+        self.median.resize(padded, 0.0);
+        self.mad.resize(if want_mad { padded } else { 0 }, 0.0);
+        match tile.span {
+            Frame::Rows(w) if w <= LANES_MAX => dispatch(SortedLanes {
+                tile,
+                w,
+                scratch: &mut self.scratch,
+                median: &mut self.median,
+                mad: &mut self.mad,
+            }),
+            // the median alone needs no sorted window
+            Frame::Rows(w) if !want_mad => ranked_blocks::median(tile, w, &mut self.median),
+            _ => sorted_array(tile, &mut self.median, &mut self.mad),
+        }
+        size_buffers(outs, self.statistics.len(), m);
+        let x = &tile.x[tile.first..];
+        for (statistic, out) in self.statistics.iter().zip(outs) {
+            let rows = out.iter_mut().zip(&self.median).zip(self.mad.iter().zip(x));
+            match *statistic {
+                Statistic::Median => out.copy_from_slice(&self.median[..m]),
+                Statistic::Mad { scale } => out.iter_mut().zip(&self.mad).for_each(|(to, &mad)| *to = scale * mad),
+                Statistic::RobustZ { clip, scale_floor } => rows.for_each(|((to, &median), (&mad, &x))| {
+                    *to = robust_z(x - median, (NORMAL * mad).max(scale_floor), clip);
+                }),
+                Statistic::Hampel { n_sigmas } => rows.for_each(|((to, &median), (&mad, &x))| {
+                    let d = (x - median).abs();
+                    *to = if d.is_nan() { d } else { f64::from(u8::from(d > n_sigmas * (NORMAL * mad))) };
+                }),
+                _ => unreachable!("not an order statistic"),
+            }
+        }
+    }
+}
+
+fn robust_z(d: f64, scale: f64, clip: f64) -> f64 {
+    // 0 / 0 is the reading at the median of a window without spread; a missing reading stays NaN
+    if d == 0.0 { 0.0 } else { (d / scale).clamp(-clip, clip) + 0.0 }
+}
+
+/// The mean of two order statistics, without overflow on the way.
+pub fn midpoint(a: f64, b: f64) -> f64 {
+    let sum = a + b;
+    (if sum.is_finite() { sum * 0.5 } else { a * 0.5 + b * 0.5 }) + 0.0
+}
+
+struct SortedLanes<'a> {
+    tile: &'a Tile<'a>,
+    w: usize,
+    scratch: &'a mut Scratch,
+    median: &'a mut [f64],
+    mad: &'a mut [f64],
+}
+
+impl Kernel for SortedLanes<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let Self { tile, w, scratch, median, mad } = self;
+        let steps = segment(tile.results());
+        let want_mad = !mad.is_empty();
+        // row q of a lane enters at step q; before its first result come the w rows of its first window and the one before
+        let from = PAD + tile.first - w;
+        interleave(&tile.padded[from..], steps, steps + w, f64::INFINITY, &mut scratch.rows);
+        scratch.window.clear();
+        scratch.window.resize(w + 1, [f64::INFINITY; LANES]);
+        scratch.median.resize(steps, [0.0; LANES]);
+        scratch.mad.resize(if want_mad { steps } else { 0 }, [0.0; LANES]);
+        let window = &mut scratch.window[..w + 1];
+        let rows = &scratch.rows[..steps + w];
+        let infinity = s.splat(f64::INFINITY);
+        let nothing = s.splat(f64::NAN);
+        let one = s.splat(1.0);
+        let full = s.splat(w as f64);
+        let least = s.splat(tile.min_samples as f64);
+        let mut count = s.splat(0.0);
+        for row in &rows[1..w] {
+            let new = s.load(row);
+            replace(s, window, infinity, new);
+            count = s.add(count, s.keep(s.lt(new, infinity), one));
+        }
+        for q in 0..steps {
+            let old = if q == 0 { infinity } else { s.load(&rows[q]) };
+            let new = s.load(&rows[q + w]);
+            replace(s, window, old, new);
+            count = s.sub(count, s.keep(s.lt(old, infinity), one));
+            count = s.add(count, s.keep(s.lt(new, infinity), one));
+            if s.all(s.eq(count, full)) {
+                let middle = middle(s, s.load(&window[(w - 1) / 2]), s.load(&window[w / 2]));
+                s.store(middle, &mut scratch.median[q]);
+                if want_mad {
+                    s.store(mad_of_full(s, window, w, middle), &mut scratch.mad[q]);
+                }
+                continue;
+            }
+            let counts = s.to_array(count);
+            let (mut lower, mut upper) = ([0.0; LANES], [0.0; LANES]);
+            for j in 0..LANES {
+                let n = counts[j] as usize;
+                lower[j] = window[n.saturating_sub(1) / 2][j];
+                upper[j] = window[n / 2][j];
+            }
+            let middle = middle(s, s.load(&lower), s.load(&upper));
+            let enough = s.le(least, count);
+            s.store(s.select(enough, middle, nothing), &mut scratch.median[q]);
+            if want_mad {
+                let deviation = mad_of_some(s, window, w, counts, count, middle);
+                s.store(s.select(enough, deviation, nothing), &mut scratch.mad[q]);
+            }
+        }
+        deinterleave(&scratch.median, median);
+        if want_mad {
+            deinterleave(&scratch.mad, mad);
+        }
+    }
+}
+
+/// Takes `old` out of the sorted window and puts `new` in. `window` ends with a vector of +inf.
+#[inline(always)]
+fn replace<S: Simd>(s: S, window: &mut [[f64; LANES]], old: S::V, new: S::V) {
+    let mut below = s.splat(f64::NEG_INFINITY);
+    let mut here = s.load(&window[0]);
+    for i in 0..window.len() - 1 {
+        let next = s.load(&window[i + 1]);
+        let kept = s.select(s.lt(here, old), here, next);
+        s.store(s.min(kept, s.max(below, new)), &mut window[i]);
+        below = kept;
+        here = next;
+    }
+}
+
+/// [`midpoint`] in lanes.
+#[inline(always)]
+fn middle<S: Simd>(s: S, a: S::V, b: S::V) -> S::V {
+    let half = s.splat(0.5);
+    let sum = s.add(a, b);
+    let overflow = s.eq(s.abs(sum), s.splat(f64::INFINITY));
+    let plain = s.mul(sum, half);
+    let value = if s.any(overflow) { s.select(overflow, s.add(s.mul(a, half), s.mul(b, half)), plain) } else { plain };
+    s.add(value, s.splat(0.0))
+}
+
+/// The MAD where every lane holds `w` readings.
+#[inline(always)]
+fn mad_of_full<S: Simd>(s: S, window: &[[f64; LANES]], w: usize, median: S::V) -> S::V {
+    let k = w.div_ceil(2);
+    let mut lower = s.splat(f64::INFINITY);
+    if w % 2 == 1 {
+        for i in 0..=w - k {
+            let below = s.sub(median, s.load(&window[i]));
+            lower = s.min(lower, s.max(below, s.sub(s.load(&window[i + k - 1]), median)));
+        }
+        return s.add(lower, s.splat(0.0));
+    }
+    let mut upper = lower;
+    let mut above = s.sub(s.load(&window[k - 1]), median);
+    for i in 0..=w - k {
+        let below = s.sub(median, s.load(&window[i]));
+        // at i = w - k this reads the vector of +inf behind the window: there is no k + 1 from there
+        let next = s.sub(s.load(&window[i + k]), median);
+        lower = s.min(lower, s.max(below, above));
+        upper = s.min(upper, s.max(below, next));
+        above = next;
+    }
+    middle(s, lower, upper)
+}
+
+/// The MAD where the lanes hold different numbers of readings, followed by +inf.
+#[inline(always)]
+fn mad_of_some<S: Simd>(
+    s: S,
+    window: &[[f64; LANES]],
+    w: usize,
+    counts: [f64; LANES],
+    count: S::V,
+    median: S::V,
+) -> S::V {
+    // the middle deviations of n readings are the k-th smallest for k = (n+1)/2 and n/2 + 1, rounded down
+    let (mut least, mut most) = (w, 1);
+    for n in counts {
+        least = least.min((n as usize).div_ceil(2));
+        most = most.max(n as usize / 2 + 1);
+    }
+    let (mut lower, mut upper) = (median, median);
+    for k in least.max(1)..=most.min(w) {
+        let mut nearest = s.splat(f64::INFINITY);
+        for i in 0..=w - k {
+            let below = s.sub(median, s.load(&window[i]));
+            nearest = s.min(nearest, s.max(below, s.sub(s.load(&window[i + k - 1]), median)));
+        }
+        let twice = s.splat(2.0 * k as f64);
+        // n in {2k-1, 2k} has its lower middle at k; n in {2k-2, 2k-1} its upper one
+        let is_lower = s.le(s.abs(s.sub(s.sub(twice, s.splat(0.5)), count)), s.splat(0.5));
+        let is_upper = s.le(s.abs(s.sub(s.sub(twice, s.splat(1.5)), count)), s.splat(0.5));
+        lower = s.select(is_lower, nearest, lower);
+        upper = s.select(is_upper, nearest, upper);
+    }
+    middle(s, lower, upper)
+}
+
+/// Larger windows and durations.
+fn sorted_array(tile: &Tile, median: &mut [f64], mad: &mut [f64]) {
+    let want_mad = !mad.is_empty();
+    let mut window: Vec<f64> = Vec::new();
+    let begin = tile.window_start(tile.first);
+    let mut oldest = begin;
+    for t in begin..tile.x.len() {
+        let mut new = Some(tile.x[t]).filter(|v| !v.is_nan());
+        while oldest < tile.window_start(t) {
+            let old = tile.x[oldest];
+            oldest += 1;
+            if old.is_nan() {
+                continue;
+            }
+            match new.take() {
+                Some(new) => replace_one(&mut window, old, new),
+                None => drop(window.remove(window.partition_point(|v| *v < old))),
+            }
+        }
+        if let Some(new) = new {
+            window.insert(window.partition_point(|v| *v < new), new);
+        }
+        if t < tile.first {
+            continue;
+        }
+        let enough = window.len() >= tile.min_samples;
+        let out = t - tile.first;
+        median[out] =
+            if enough { midpoint(window[(window.len() - 1) / 2], window[window.len() / 2]) } else { f64::NAN };
+        if want_mad {
+            mad[out] = if enough { mad_of_sorted(&window, median[out]) } else { f64::NAN };
+        }
+    }
+}
+
+/// Takes `old` out and puts `new` in; only what lies between them moves.
+fn replace_one(window: &mut [f64], old: f64, new: f64) {
+    let from = window.partition_point(|v| *v < old);
+    let to = window.partition_point(|v| *v < new);
+    if to > from {
+        window.copy_within(from + 1..to, from);
+        window[to - 1] = new;
+    } else {
+        window.copy_within(to..from, to + 1);
+        window[to] = new;
+    }
+}
+
+/// The MAD of a sorted window.
+fn mad_of_sorted(window: &[f64], median: f64) -> f64 {
+    let n = window.len();
+    let k = n.div_ceil(2);
+    let start = nearest_start(window, median, k);
+    let lower = (median - window[start]).max(window[start + k - 1] - median);
+    if n % 2 == 1 {
+        return lower + 0.0;
+    }
+    // the next nearest lies beside the k nearest
+    let left = if start > 0 { median - window[start - 1] } else { f64::INFINITY };
+    let right = if start + k < n { window[start + k] - median } else { f64::INFINITY };
+    midpoint(lower, left.min(right))
+}
+
+/// Where the `k` values nearest to `m` begin.
+fn nearest_start(window: &[f64], m: f64, k: usize) -> usize {
+    let (mut low, mut high) = (0, window.len() - k);
+    while low < high {
+        let i = (low + high) / 2;
+        if m - window[i] > window[i + k] - m { low = i + 1 } else { high = i }
+    }
+    low
+}

@@ -1,0 +1,273 @@
+//! Rolling median for large windows of rows: sort each block of `w` rows once, then only move bits.
+//!
+//! Suomela, "Median filtering is equivalent to sorting" (2014, arXiv 1406.1717), in the form with a bitmap of ranks: a window
+//! lies in two neighbouring blocks; merging the two sorted blocks gives each reading its rank among the 2w, and the window is a set of ranks. A row
+//! sets one bit and clears one, and the median is at most two steps to the next set bit away.
+//!
+//! Eight blocks are sorted at once, one per SIMD lane, by Batcher's odd-even merge sort. Blocks begin at multiples of `w`.
+//! Cost: O(log^2 w / 8) vector steps to sort and O(1) per row to slide; O(w) memory.
+
+use super::Tile;
+use super::order_statistics::midpoint;
+use crate::kernels::simd::{Kernel, LANES, Simd, dispatch};
+
+/// Writes the median of every result row of a tile with windows of `w` rows.
+pub fn median(tile: &Tile, w: usize, out: &mut [f64]) {
+    let mut blocks = Vec::new();
+    let n = tile.x.len();
+    // a window longer than the tile holds all of its rows up to the current one
+    let w = w.min(n);
+    let count = n.div_ceil(w);
+    for first in (0..count).step_by(LANES) {
+        dispatch(SortBlocks { x: tile.x, w, first, count: LANES.min(count - first), blocks: &mut blocks });
+    }
+    let nothing = SortedBlock::new(&[], w);
+    let mut pair = Pair::new(w);
+    for (b, right) in blocks.iter().enumerate() {
+        let (begin, end) = (b * w, n.min((b + 1) * w));
+        if end <= tile.first {
+            continue;
+        }
+        pair.join(if b > 0 { &blocks[b - 1] } else { &nothing }, right);
+        for t in begin..end {
+            pair.step(t - begin);
+            if t >= tile.first {
+                out[t - tile.first] = if pair.count >= tile.min_samples { pair.median() } else { f64::NAN };
+            }
+        }
+    }
+}
+
+/// The readings of a block in ascending order, between -inf and +inf, and the row of each.
+struct SortedBlock {
+    values: Vec<f64>,
+    rows: Vec<u32>,
+}
+
+impl SortedBlock {
+    fn new(sorted: &[(f64, u32)], w: usize) -> Self {
+        let mut values = Vec::with_capacity(w + 2);
+        let mut rows = Vec::with_capacity(w + 2);
+        values.push(f64::NEG_INFINITY);
+        rows.push(0);
+        for &(value, row) in sorted {
+            values.push(value);
+            rows.push(row);
+        }
+        values.push(f64::INFINITY);
+        rows.push(0);
+        Self { values, rows }
+    }
+
+    fn len(&self) -> usize {
+        self.values.len() - 2
+    }
+}
+
+struct SortBlocks<'a> {
+    x: &'a [f64],
+    w: usize,
+    first: usize,
+    count: usize,
+    blocks: &'a mut Vec<SortedBlock>,
+}
+
+impl Kernel for SortBlocks<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let Self { x, w, first, count, blocks } = self;
+        let mut keys = vec![[f64::INFINITY; LANES]; w];
+        let mut rows = vec![[0.0; LANES]; w];
+        for (i, row) in rows.iter_mut().enumerate() {
+            *row = [i as f64; LANES];
+        }
+        for lane in 0..count {
+            let begin = (first + lane) * w;
+            for (key, &v) in keys.iter_mut().zip(&x[begin..]) {
+                key[lane] = if v.is_nan() { f64::INFINITY } else { v };
+            }
+        }
+        sort(s, &mut keys, &mut rows);
+        for lane in 0..count {
+            let sorted: Vec<(f64, u32)> = keys
+                .iter()
+                .zip(&rows)
+                .take_while(|(key, _)| key[lane] < f64::INFINITY)
+                .map(|(key, row)| (key[lane], row[lane] as u32))
+                .collect();
+            blocks.push(SortedBlock::new(&sorted, w));
+        }
+    }
+}
+
+/// Batcher's odd-even merge sort of every lane (Knuth, The Art of Computer Programming 3, 5.2.2, Algorithm M), `rows` moved along.
+#[inline(always)]
+fn sort<S: Simd>(s: S, keys: &mut [[f64; LANES]], rows: &mut [[f64; LANES]]) {
+    let n = keys.len();
+    let mut p = 1;
+    while p < n {
+        let mut k = p;
+        while k >= 1 {
+            let mut j = k % p;
+            while j + k < n {
+                for i in j..(j + k).min(n - k) {
+                    if i / (2 * p) == (i + k) / (2 * p) {
+                        let (a, b) = (s.load(&keys[i]), s.load(&keys[i + k]));
+                        let (row_a, row_b) = (s.load(&rows[i]), s.load(&rows[i + k]));
+                        let swap = s.lt(b, a);
+                        s.store(s.min(a, b), &mut keys[i]);
+                        s.store(s.max(a, b), &mut keys[i + k]);
+                        s.store(s.select(swap, row_b, row_a), &mut rows[i]);
+                        s.store(s.select(swap, row_a, row_b), &mut rows[i + k]);
+                    }
+                }
+                j += 2 * k;
+            }
+            k /= 2;
+        }
+        p *= 2;
+    }
+}
+
+/// No reading at this row.
+const MISSING: u32 = u32::MAX;
+
+/// Two neighbouring blocks and the window that slides from one to the other.
+struct Pair {
+    w: usize,
+    /// the readings of both in ascending order
+    values: Vec<f64>,
+    /// the rank of each row of the left block, then of the right one
+    ranks: Vec<u32>,
+    /// the ranks in the window
+    bits: Vec<u64>,
+    count: usize,
+    /// a rank, and how many ranks of the window are below it
+    at: usize,
+    below: usize,
+}
+
+impl Pair {
+    fn new(w: usize) -> Self {
+        Self {
+            w,
+            values: vec![0.0; 2 * w],
+            ranks: vec![MISSING; 2 * w],
+            bits: vec![0; 2 * w / 64 + 2],
+            count: 0,
+            at: 0,
+            below: 0,
+        }
+    }
+
+    /// The window becomes the left block.
+    fn join(&mut self, left: &SortedBlock, right: &SortedBlock) {
+        let w = self.w as u32;
+        self.ranks.fill(MISSING);
+        let (nl, nr) = (left.len(), right.len());
+        let total = nl + nr;
+        // from both ends at once: two independent chains of comparisons
+        let (mut i, mut j) = (1, 1);
+        let (mut i_end, mut j_end) = (nl, nr);
+        for r in 0..total / 2 {
+            let (a, b) = (left.values[i], right.values[j]);
+            let from_left = a <= b;
+            self.values[r] = if from_left { a } else { b };
+            let row = if from_left { left.rows[i] } else { right.rows[j] + w };
+            self.ranks[row as usize] = r as u32;
+            i += usize::from(from_left);
+            j += usize::from(!from_left);
+            let (a, b) = (left.values[i_end], right.values[j_end]);
+            let from_right = a <= b;
+            let r = total - 1 - r;
+            self.values[r] = if from_right { b } else { a };
+            let row = if from_right { right.rows[j_end] + w } else { left.rows[i_end] };
+            self.ranks[row as usize] = r as u32;
+            j_end -= usize::from(from_right);
+            i_end -= usize::from(!from_right);
+        }
+        if total % 2 == 1 {
+            let (a, b) = (left.values[i], right.values[j]);
+            let row = if a <= b { left.rows[i] } else { right.rows[j] + w };
+            self.values[total / 2] = a.min(b);
+            self.ranks[row as usize] = (total / 2) as u32;
+        }
+        self.bits.fill(0);
+        for &rank in self.ranks[..self.w].iter().filter(|rank| **rank != MISSING) {
+            self.bits[rank as usize / 64] |= 1 << (rank % 64);
+        }
+        self.count = nl;
+        (self.at, self.below) = (0, 0);
+        // whole words first: the median of the left block lies w/2 bits away
+        let target = self.count.saturating_sub(1) / 2;
+        let mut word = 0;
+        while self.below + (self.bits[word].count_ones() as usize) < target {
+            self.below += self.bits[word].count_ones() as usize;
+            word += 1;
+        }
+        self.at = word * 64;
+    }
+
+    /// Row `i` of the right block enters, row `i` of the left one leaves.
+    #[inline(always)]
+    fn step(&mut self, i: usize) {
+        let (old, new) = (self.ranks[i], self.ranks[self.w + i]);
+        if old != MISSING {
+            self.bits[old as usize / 64] &= !(1 << (old % 64));
+            self.count -= 1;
+            self.below -= usize::from((old as usize) < self.at);
+        }
+        if new != MISSING {
+            self.bits[new as usize / 64] |= 1 << (new % 64);
+            self.count += 1;
+            self.below += usize::from((new as usize) < self.at);
+        }
+        if self.count == 0 {
+            return;
+        }
+        let target = (self.count - 1) / 2;
+        while self.below > target {
+            self.at = self.before(self.at);
+            self.below -= 1;
+        }
+        self.at = self.from(self.at);
+        while self.below < target {
+            self.at = self.from(self.at + 1);
+            self.below += 1;
+        }
+    }
+
+    /// The median of a window that is not empty.
+    #[inline(always)]
+    fn median(&self) -> f64 {
+        let lower = self.values[self.at];
+        let upper = if self.count % 2 == 0 { self.values[self.from(self.at + 1)] } else { lower };
+        midpoint(lower, upper)
+    }
+
+    /// The first rank of the window from `rank` on.
+    #[inline(always)]
+    fn from(&self, rank: usize) -> usize {
+        let mut word = rank / 64;
+        let mut bits = self.bits[word] & (!0 << (rank % 64));
+        while bits == 0 {
+            word += 1;
+            bits = self.bits[word];
+        }
+        word * 64 + bits.trailing_zeros() as usize
+    }
+
+    /// The last rank of the window below `rank`.
+    #[inline(always)]
+    fn before(&self, rank: usize) -> usize {
+        let mut word = rank / 64;
+        let mut bits = self.bits[word] & !(!0 << (rank % 64));
+        while bits == 0 {
+            word -= 1;
+            bits = self.bits[word];
+        }
+        word * 64 + 63 - bits.leading_zeros() as usize
+    }
+}

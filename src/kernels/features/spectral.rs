@@ -1,0 +1,408 @@
+//! Rolling band energy.
+//!
+//! ```text
+//! y_i = x_i - mean (missing: 0),  P_k = |sum_i y_i exp(-2 pi i k i / m)|^2,  energy = sum of P_k over the band's bins
+//! ```
+//!
+//! for the `m` rows of the window (`w`, fewer at the start of a series), `k = 1..=m/2`: no window function, no scaling, bins not doubled,
+//! as NumPy's `rfft`. The power of a bin does not depend on where its phase starts.
+//!
+//! Small windows (`DIRECT_MAX`): eight adjacent windows in the lanes; rows `j` and `w - j` are folded, which halves the products.
+//!
+//! Larger windows: a sliding transform (Jacobsen & Lyons 2003) with phases fixed to `row mod w`, so that nothing need be rotated:
+//! `A_k += (new - old) exp(2 pi i k row / w)`, lanes = bins. It starts afresh at every multiple of `w`, and wherever the energy that has passed
+//! through since exceeds `RESTART` times that of the window, so that what a spike leaves behind cannot show: the error stays
+//! below `eps * sqrt(RESTART * w)` of the window's energy. (The window's energy for this test slides too: it errs by eps of what has
+//! passed, which the test limits.) The readings are centred about the mean at the last start; the rest is taken out where readings are
+//! missing: `P_k = |A_k - A_0 / n * E_k|^2` with `E_k` the transform of the presence. Cost: O(bins) per row.
+//!
+//! The first rows of a series, with windows shorter than `w`: one transform each (realfft).
+
+use std::f64::consts::TAU;
+use std::ops::Range;
+use std::sync::OnceLock;
+
+use realfft::RealFftPlanner;
+
+use super::{Frame, PAD, Tile, size_buffers};
+use crate::kernels::params::Bands;
+use crate::kernels::simd::{Kernel, LANES, Simd, dispatch};
+
+/// Windows up to this many rows are transformed one by one.
+const DIRECT_MAX: usize = 32;
+/// Energy since the last start, in units of the window's, from which the sliding transform starts afresh.
+const RESTART: f64 = 1e4;
+
+/// What the transforms of one window length share.
+pub struct Tables {
+    w: usize,
+    bands: Bands,
+    /// made for the first series that holds a full window: a window far longer than its series costs nothing
+    full: OnceLock<Full>,
+}
+
+/// Tables for windows of `w` rows.
+struct Full {
+    /// bins per band
+    bins: Vec<Range<usize>>,
+    /// `cos` and `sin` of `2 pi j / w`
+    circle: Vec<(f64, f64)>,
+    /// the bins of the bands in groups of eight neighbours, no group in two bands
+    groups: Vec<Group>,
+    /// the groups of each band
+    groups_of_band: Vec<Range<usize>>,
+    /// per phase `cos` and `sin` of `2 pi j phase / w` for `j` in `0..8`; for the sliding transform only
+    fine: Vec<([f64; LANES], [f64; LANES])>,
+}
+
+struct Group {
+    first: usize,
+    /// 1 for each of the eight bins that is in the band, else 0
+    members: [f64; LANES],
+}
+
+impl Tables {
+    pub fn new(bands: Bands, w: usize) -> Self {
+        Self { w, bands, full: OnceLock::new() }
+    }
+
+    fn full(&self) -> &Full {
+        self.full.get_or_init(|| Full::new(&self.bands, self.w))
+    }
+}
+
+impl Full {
+    fn new(bands: &Bands, w: usize) -> Self {
+        let bins = bands.bins(w);
+        let angle = |j: usize| TAU * j as f64 / w as f64;
+        let circle: Vec<(f64, f64)> = (0..w).map(|j| (angle(j).cos(), angle(j).sin())).collect();
+        let (mut groups, mut groups_of_band, mut fine) = (Vec::new(), Vec::new(), Vec::new());
+        if w > DIRECT_MAX {
+            for range in &bins {
+                let begin = groups.len();
+                for first in range.clone().step_by(LANES) {
+                    let members = std::array::from_fn(|j| f64::from(u8::from(first + j < range.end)));
+                    groups.push(Group { first, members });
+                }
+                groups_of_band.push(begin..groups.len());
+            }
+            let row = |phase: usize| -> [(f64, f64); LANES] { std::array::from_fn(|j| circle[(j * phase) % w]) };
+            fine = (0..w).map(|phase| (row(phase).map(|v| v.0), row(phase).map(|v| v.1))).collect();
+        }
+        Self { bins, circle, groups, groups_of_band, fine }
+    }
+}
+
+pub struct Stage<'a> {
+    tables: &'a Tables,
+    min_samples: usize,
+    planner: RealFftPlanner<f64>,
+}
+
+impl<'a> Stage<'a> {
+    pub fn new(tables: &'a Tables, min_samples: usize) -> Self {
+        Self { tables, min_samples, planner: RealFftPlanner::new() }
+    }
+
+    /// Writes each band's energies to the buffer of its place.
+    pub fn run(&mut self, tile: &Tile, outs: &mut Vec<Vec<f64>>) {
+        let w = self.tables.w;
+        assert!(matches!(tile.span, Frame::Rows(rows) if rows == w), "one window length for all statistics");
+        let bands = self.tables.bands.len();
+        size_buffers(outs, bands, tile.results() + 2 * LANES);
+        let outs = &mut outs[..bands];
+        // rows whose window is shorter than w: only the first of the series
+        let short = if tile.at_start { (w - 1).min(tile.x.len()).saturating_sub(tile.first) } else { 0 };
+        self.short_windows(tile, short, outs);
+        if short == tile.results() {
+            return;
+        }
+        let (tables, min_samples) = (self.tables.full(), self.min_samples);
+        if w <= DIRECT_MAX {
+            dispatch(Direct { tile, tables, w, skip: short, min_samples, outs });
+        } else {
+            dispatch(Sliding { tile, tables, w, skip: short, min_samples, outs });
+        }
+    }
+
+    fn short_windows(&mut self, tile: &Tile, rows: usize, outs: &mut [Vec<f64>]) {
+        for row in 0..rows {
+            let m = tile.first + row + 1;
+            let (mut y, present) = centred(&tile.x[..m]);
+            if present < self.min_samples {
+                outs.iter_mut().for_each(|out| out[row] = f64::NAN);
+                continue;
+            }
+            let transform = self.planner.plan_fft_forward(m);
+            let mut spectrum = transform.make_output_vec();
+            transform.process(&mut y, &mut spectrum).expect("buffers have the lengths that the plan gave");
+            for (out, bins) in outs.iter_mut().zip(self.tables.bands.bins(m)) {
+                // + 0.0: the sum of no bins is -0.0
+                out[row] = spectrum[bins].iter().map(|a| a.re * a.re + a.im * a.im).sum::<f64>() + 0.0;
+            }
+        }
+    }
+}
+
+/// Deviations from the mean, missing ones 0, and the number of readings.
+fn centred(window: &[f64]) -> (Vec<f64>, usize) {
+    let present = window.iter().filter(|v| !v.is_nan()).count();
+    let centre = mean(window).unwrap_or(0.0);
+    let mut y: Vec<f64> = window.iter().map(|&v| about(v, centre)).collect();
+    // what the rounding of the mean leaves would show where readings are missing
+    let rest = y.iter().sum::<f64>() / present as f64;
+    for (y, _) in y.iter_mut().zip(window).filter(|(_, v)| !v.is_nan()) {
+        *y -= rest;
+    }
+    (y, present)
+}
+
+struct Direct<'a> {
+    tile: &'a Tile<'a>,
+    tables: &'a Full,
+    w: usize,
+    skip: usize,
+    min_samples: usize,
+    outs: &'a mut [Vec<f64>],
+}
+
+impl Kernel for Direct<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let Self { tile, tables, w, skip, min_samples, outs } = self;
+        let half = w.div_ceil(2);
+        let zero = s.splat(0.0);
+        let one = s.splat(1.0);
+        let least = s.splat(min_samples as f64);
+        let mut y = [zero; DIRECT_MAX];
+        let y = &mut y[..w];
+        for row in (skip..tile.results()).step_by(LANES) {
+            let t = tile.first + row;
+            let rows = &tile.padded[PAD + t + 1 - w..PAD + t + LANES];
+            let (mut n, mut sum, mut anchor) = (zero, zero, zero);
+            for (j, y) in y.iter_mut().enumerate() {
+                *y = s.load_at(rows, j);
+                anchor = s.select(s.eq(*y, *y), *y, anchor);
+            }
+            for v in y.iter() {
+                let present = s.eq(*v, *v);
+                n = s.add(n, s.keep(present, one));
+                sum = s.add(sum, s.keep(present, s.sub(*v, anchor)));
+            }
+            let shift = s.div(sum, n);
+            for v in y.iter_mut() {
+                *v = s.keep(s.eq(*v, *v), s.sub(s.sub(*v, anchor), shift));
+            }
+            for j in 1..half {
+                let (a, b) = (y[j], y[w - j]);
+                y[j] = s.add(a, b);
+                y[w - j] = s.sub(a, b);
+            }
+            for (bins, out) in tables.bins.iter().zip(outs.iter_mut()) {
+                let mut energy = zero;
+                for k in bins.clone() {
+                    let mut re = y[0];
+                    if w % 2 == 0 {
+                        re = if k % 2 == 0 { s.add(re, y[w / 2]) } else { s.sub(re, y[w / 2]) };
+                    }
+                    let mut im = zero;
+                    let mut phase = 0;
+                    for j in 1..half {
+                        phase += k;
+                        phase -= if phase >= w { w } else { 0 };
+                        let (cos, sin) = tables.circle[phase];
+                        re = s.add(re, s.mul(y[j], s.splat(cos)));
+                        im = s.add(im, s.mul(y[w - j], s.splat(sin)));
+                    }
+                    energy = s.add(energy, s.add(s.mul(re, re), s.mul(im, im)));
+                }
+                let enough = s.le(least, n);
+                s.store_at(s.select(enough, energy, s.splat(f64::NAN)), out, row);
+            }
+        }
+    }
+}
+
+struct Sliding<'a> {
+    tile: &'a Tile<'a>,
+    tables: &'a Full,
+    w: usize,
+    skip: usize,
+    min_samples: usize,
+    outs: &'a mut [Vec<f64>],
+}
+
+/// The sliding transform of a series of numbers, in groups of eight bins.
+struct Transform {
+    re: Vec<[f64; LANES]>,
+    im: Vec<[f64; LANES]>,
+}
+
+impl Transform {
+    fn new(groups: usize) -> Self {
+        Self { re: vec![[0.0; LANES]; groups], im: vec![[0.0; LANES]; groups] }
+    }
+
+    fn clear(&mut self) {
+        self.re.fill([0.0; LANES]);
+        self.im.fill([0.0; LANES]);
+    }
+
+    #[inline(always)]
+    fn add<S: Simd>(&mut self, s: S, phase: &Phase, value: f64) {
+        let (cos, sin) = &phase.tables.fine[phase.at];
+        let (fine_cos, fine_sin) = (s.load(cos), s.load(sin));
+        let value = s.splat(value);
+        for ((re, im), &turn) in self.re.iter_mut().zip(&mut self.im).zip(&phase.turns) {
+            let (cos, sin) = phase.tables.circle[turn];
+            let (cos, sin) = (s.splat(cos), s.splat(sin));
+            let twiddle_re = s.sub(s.mul(cos, fine_cos), s.mul(sin, fine_sin));
+            let twiddle_im = s.add(s.mul(sin, fine_cos), s.mul(cos, fine_sin));
+            s.store(s.add(s.load(re), s.mul(value, twiddle_re)), re);
+            s.store(s.add(s.load(im), s.mul(value, twiddle_im)), im);
+        }
+    }
+}
+
+/// `row mod w`, and for each group of bins how far its first bin has turned by then.
+struct Phase<'a> {
+    tables: &'a Full,
+    w: usize,
+    at: usize,
+    turns: Vec<usize>,
+}
+
+impl<'a> Phase<'a> {
+    /// The last phase: the next is 0.
+    fn last(tables: &'a Full, w: usize) -> Self {
+        Self { tables, w, at: w - 1, turns: tables.groups.iter().map(|group| w - group.first).collect() }
+    }
+
+    #[inline(always)]
+    fn advance(&mut self) {
+        self.at = if self.at + 1 == self.w { 0 } else { self.at + 1 };
+        for (turn, group) in self.turns.iter_mut().zip(&self.tables.groups) {
+            *turn += group.first;
+            *turn -= if *turn >= self.w { self.w } else { 0 };
+        }
+    }
+}
+
+impl Kernel for Sliding<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let Self { tile, tables, w, skip, min_samples, outs } = self;
+        let x = tile.x;
+        let mut readings = Transform::new(tables.groups.len());
+        let mut presence = Transform::new(tables.groups.len());
+        let mut phase = Phase::last(tables, w);
+        // the last multiple of w before the first result: everything since is passed, so that no state depends on the tile
+        let begin = (tile.first.max(w - 1) + 1) / w * w - 1;
+        let mut sums = Sums::default();
+        let (mut centre, mut passed) = (0.0, 0.0);
+        for t in begin..x.len() {
+            let window = &x[t + 1 - w..=t];
+            if t > begin {
+                phase.advance();
+                let (new, old) = (x[t], x[t - w]);
+                let (y_new, y_old) = (about(new, centre), about(old, centre));
+                readings.add(s, &phase, y_new - y_old);
+                sums.push(new, y_new);
+                sums.pop(old, y_old);
+                passed += y_new * y_new;
+                if new.is_nan() != old.is_nan() {
+                    presence.add(s, &phase, if old.is_nan() { 1.0 } else { -1.0 });
+                }
+            }
+            // not >: a sum that is not a number starts afresh too
+            let spent = !(passed <= RESTART * sums.energy()) || passed == f64::INFINITY;
+            if t == begin || phase.at == w - 1 || spent {
+                centre = mean(window).unwrap_or(0.0);
+                sums = Sums::default();
+                readings.clear();
+                presence.clear();
+                // w steps on, the phase is again that of this row
+                for &v in window {
+                    phase.advance();
+                    let y = about(v, centre);
+                    readings.add(s, &phase, y);
+                    sums.push(v, y);
+                    if tile.missing && !v.is_nan() {
+                        presence.add(s, &phase, 1.0);
+                    }
+                }
+                passed = sums.squares;
+            }
+            if t < tile.first + skip {
+                continue;
+            }
+            let row = t - tile.first;
+            if sums.n < min_samples as f64 {
+                outs.iter_mut().for_each(|out| out[row] = f64::NAN);
+                continue;
+            }
+            let whole = sums.n == w as f64;
+            let rest = s.splat(sums.first / sums.n);
+            for (of_band, out) in tables.groups_of_band.iter().zip(outs.iter_mut()) {
+                let mut energy = s.splat(0.0);
+                for g in of_band.clone() {
+                    let (mut re, mut im) = (s.load(&readings.re[g]), s.load(&readings.im[g]));
+                    if !whole {
+                        re = s.sub(re, s.mul(rest, s.load(&presence.re[g])));
+                        im = s.sub(im, s.mul(rest, s.load(&presence.im[g])));
+                    }
+                    let power = s.add(s.mul(re, re), s.mul(im, im));
+                    energy = s.add(energy, s.mul(power, s.load(&tables.groups[g].members)));
+                }
+                let e = s.to_array(energy);
+                out[row] = ((e[0] + e[1]) + (e[2] + e[3])) + ((e[4] + e[5]) + (e[6] + e[7]));
+            }
+        }
+    }
+}
+
+/// Number of the readings of a window, their sum about the centre (bin 0) and that of the squares.
+#[derive(Clone, Copy, Default)]
+struct Sums {
+    n: f64,
+    first: f64,
+    squares: f64,
+}
+
+impl Sums {
+    #[inline(always)]
+    fn push(&mut self, v: f64, y: f64) {
+        self.n += if v.is_nan() { 0.0 } else { 1.0 };
+        self.first += y;
+        self.squares += y * y;
+    }
+
+    #[inline(always)]
+    fn pop(&mut self, v: f64, y: f64) {
+        self.n -= if v.is_nan() { 0.0 } else { 1.0 };
+        self.first -= y;
+        self.squares -= y * y;
+    }
+
+    /// About the mean, as far as the sums tell.
+    #[inline(always)]
+    fn energy(&self) -> f64 {
+        if self.n > 0.0 { self.squares - self.first * self.first / self.n } else { self.squares }
+    }
+}
+
+#[inline(always)]
+fn about(v: f64, centre: f64) -> f64 {
+    if v.is_nan() { 0.0 } else { v - centre }
+}
+
+/// The mean of the readings present, from differences to the newest.
+fn mean(window: &[f64]) -> Option<f64> {
+    let present = || window.iter().filter(|v| !v.is_nan());
+    let anchor = *present().next_back()?;
+    Some(anchor + present().map(|v| v - anchor).sum::<f64>() / present().count() as f64)
+}

@@ -1,0 +1,14 @@
+//! Mathematics on slices: no Polars, no Python, no I/O.
+//!
+//! Conventions of every kernel:
+//! - A missing reading is NaN; infinities count as missing. Missing readings are skipped and counted; a result that cannot
+//!   be computed, or does not fit an `f64`, is NaN.
+//! - Rows are in the order of the series. Windows trail and end at the current row.
+//! - Arithmetic is `f64`. Results never are -0.0 for order statistics.
+//! - A result depends on the series up to its row only, and where sums are taken in blocks, the borders are functions of
+//!   the row number (or the time) since the start: a prefix of the series gives a prefix of the result, bit for bit.
+
+pub mod features;
+pub mod parallel;
+pub mod params;
+pub mod simd;

@@ -1,0 +1,509 @@
+//! Eight `f64` lanes, the same on every machine: the only place for `unsafe` SIMD and for run-time dispatch.
+//!
+//! A kernel is a struct that implements [`Kernel`]; [`dispatch`] runs it once per call on the widest instruction set the
+//! processor has (AVX-512, AVX2 or plain arrays that the compiler turns into SSE2 or NEON). No operation here fuses a
+//! multiplication with an addition and lanes are never summed across, so every level gives the same bits.
+//!
+//! `ACM_RS_ISA=portable|avx2|avx512` forces a level, for tests; an unknown or unsupported word is ignored.
+
+use std::sync::OnceLock;
+
+/// Lanes of a vector on every level.
+pub const LANES: usize = 8;
+
+/// Arithmetic on one value ([`Scalar`]) or on eight lanes, so that a formula need be written once.
+pub trait Arithmetic: Copy {
+    type V: Copy;
+
+    fn splat(self, a: f64) -> Self::V;
+    fn add(self, a: Self::V, b: Self::V) -> Self::V;
+    fn sub(self, a: Self::V, b: Self::V) -> Self::V;
+    fn mul(self, a: Self::V, b: Self::V) -> Self::V;
+    fn div(self, a: Self::V, b: Self::V) -> Self::V;
+}
+
+/// The operations on eight lanes. A mask has one value per lane, true or false.
+pub trait Simd: Arithmetic {
+    type M: Copy;
+
+    fn to_array(self, a: Self::V) -> [f64; LANES];
+    fn load(self, a: &[f64; LANES]) -> Self::V;
+    fn store(self, a: Self::V, out: &mut [f64; LANES]);
+    /// Eight values from `at` on.
+    #[inline(always)]
+    fn load_at(self, a: &[f64], at: usize) -> Self::V {
+        self.load(a[at..at + LANES].try_into().expect("eight values"))
+    }
+    /// Writes eight values from `at` on.
+    #[inline(always)]
+    fn store_at(self, a: Self::V, out: &mut [f64], at: usize) {
+        self.store(a, (&mut out[at..at + LANES]).try_into().expect("eight values"));
+    }
+    fn sqrt(self, a: Self::V) -> Self::V;
+    /// The smaller; where one is NaN, `b`.
+    fn min(self, a: Self::V, b: Self::V) -> Self::V;
+    /// The larger; where one is NaN, `b`.
+    fn max(self, a: Self::V, b: Self::V) -> Self::V;
+    fn abs(self, a: Self::V) -> Self::V;
+    fn lt(self, a: Self::V, b: Self::V) -> Self::M;
+    fn le(self, a: Self::V, b: Self::V) -> Self::M;
+    fn eq(self, a: Self::V, b: Self::V) -> Self::M;
+    /// `a` where the mask is true, else `b`.
+    fn select(self, m: Self::M, a: Self::V, b: Self::V) -> Self::V;
+    /// `a` where the mask is true, else 0.
+    fn keep(self, m: Self::M, a: Self::V) -> Self::V;
+    fn any(self, m: Self::M) -> bool;
+    fn all(self, m: Self::M) -> bool;
+}
+
+/// Work that runs on eight lanes. `run` must be `#[inline(always)]`, so that it is compiled for the level chosen.
+pub trait Kernel {
+    type Output;
+    fn run<S: Simd>(self, s: S) -> Self::Output;
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Level {
+    Portable,
+    #[cfg(target_arch = "x86_64")]
+    Avx2,
+    #[cfg(target_arch = "x86_64")]
+    Avx512,
+}
+
+/// The level that [`dispatch`] uses in this process.
+pub fn level() -> Level {
+    static LEVEL: OnceLock<Level> = OnceLock::new();
+    *LEVEL.get_or_init(|| {
+        let forced = std::env::var("ACM_RS_ISA").unwrap_or_default();
+        #[cfg(target_arch = "x86_64")]
+        {
+            let avx512 = is_x86_feature_detected!("avx512f")
+                && is_x86_feature_detected!("avx512dq")
+                && is_x86_feature_detected!("avx512vl");
+            let avx2 = is_x86_feature_detected!("avx2");
+            match forced.as_str() {
+                "portable" => Level::Portable,
+                "avx2" if avx2 => Level::Avx2,
+                _ if avx512 => Level::Avx512,
+                _ if avx2 => Level::Avx2,
+                _ => Level::Portable,
+            }
+        }
+        #[cfg(not(target_arch = "x86_64"))]
+        {
+            let _ = forced;
+            Level::Portable
+        }
+    })
+}
+
+/// Runs `kernel` on the widest level of this processor.
+pub fn dispatch<K: Kernel>(kernel: K) -> K::Output {
+    match level() {
+        Level::Portable => kernel.run(Portable),
+        // SAFETY: `level` gives these only where the processor has the features.
+        #[cfg(target_arch = "x86_64")]
+        Level::Avx2 => unsafe { x86::run_avx2(kernel) },
+        // SAFETY: as above.
+        #[cfg(target_arch = "x86_64")]
+        Level::Avx512 => unsafe { x86::run_avx512(kernel) },
+    }
+}
+
+/// Whether no value is NaN or infinite.
+pub fn all_finite(a: &[f64]) -> bool {
+    struct AllFinite<'a>(&'a [f64]);
+
+    impl Kernel for AllFinite<'_> {
+        type Output = bool;
+
+        #[inline(always)]
+        fn run<S: Simd>(self, s: S) -> bool {
+            let (vectors, rest) = self.0.as_chunks();
+            // 0 * v is 0 for a number, NaN for what is none
+            let zero = s.splat(0.0);
+            let mut sum = zero;
+            for v in vectors {
+                sum = s.add(sum, s.mul(zero, s.load(v)));
+            }
+            s.all(s.eq(sum, zero)) && rest.iter().all(|v| v.is_finite())
+        }
+    }
+
+    dispatch(AllFinite(a))
+}
+
+/// One value.
+#[derive(Clone, Copy)]
+pub struct Scalar;
+
+impl Arithmetic for Scalar {
+    type V = f64;
+
+    #[inline(always)]
+    fn splat(self, a: f64) -> f64 {
+        a
+    }
+    #[inline(always)]
+    fn add(self, a: f64, b: f64) -> f64 {
+        a + b
+    }
+    #[inline(always)]
+    fn sub(self, a: f64, b: f64) -> f64 {
+        a - b
+    }
+    #[inline(always)]
+    fn mul(self, a: f64, b: f64) -> f64 {
+        a * b
+    }
+    #[inline(always)]
+    fn div(self, a: f64, b: f64) -> f64 {
+        a / b
+    }
+}
+
+/// Arrays, for machines without AVX2.
+#[derive(Clone, Copy)]
+struct Portable;
+
+macro_rules! lanewise {
+    ($a:ident, $b:ident, $e:expr) => {{
+        let mut out = [0.0; LANES];
+        for i in 0..LANES {
+            let ($a, $b) = ($a[i], $b[i]);
+            out[i] = $e;
+        }
+        out
+    }};
+}
+
+macro_rules! compare {
+    ($a:ident, $op:tt, $b:ident) => {{
+        let mut out = [false; LANES];
+        for i in 0..LANES {
+            out[i] = $a[i] $op $b[i];
+        }
+        out
+    }};
+}
+
+impl Arithmetic for Portable {
+    type V = [f64; LANES];
+
+    #[inline(always)]
+    fn splat(self, a: f64) -> Self::V {
+        [a; LANES]
+    }
+    #[inline(always)]
+    fn add(self, a: Self::V, b: Self::V) -> Self::V {
+        lanewise!(a, b, a + b)
+    }
+    #[inline(always)]
+    fn sub(self, a: Self::V, b: Self::V) -> Self::V {
+        lanewise!(a, b, a - b)
+    }
+    #[inline(always)]
+    fn mul(self, a: Self::V, b: Self::V) -> Self::V {
+        lanewise!(a, b, a * b)
+    }
+    #[inline(always)]
+    fn div(self, a: Self::V, b: Self::V) -> Self::V {
+        lanewise!(a, b, a / b)
+    }
+}
+
+impl Simd for Portable {
+    type M = [bool; LANES];
+
+    #[inline(always)]
+    fn to_array(self, a: Self::V) -> [f64; LANES] {
+        a
+    }
+    #[inline(always)]
+    fn load(self, a: &[f64; LANES]) -> Self::V {
+        *a
+    }
+    #[inline(always)]
+    fn store(self, a: Self::V, out: &mut [f64; LANES]) {
+        *out = a;
+    }
+    #[inline(always)]
+    fn sqrt(self, a: Self::V) -> Self::V {
+        a.map(f64::sqrt)
+    }
+    #[inline(always)]
+    fn min(self, a: Self::V, b: Self::V) -> Self::V {
+        lanewise!(a, b, if a < b { a } else { b })
+    }
+    #[inline(always)]
+    fn max(self, a: Self::V, b: Self::V) -> Self::V {
+        lanewise!(a, b, if a > b { a } else { b })
+    }
+    #[inline(always)]
+    fn abs(self, a: Self::V) -> Self::V {
+        a.map(f64::abs)
+    }
+    #[inline(always)]
+    fn lt(self, a: Self::V, b: Self::V) -> Self::M {
+        compare!(a, <, b)
+    }
+    #[inline(always)]
+    fn le(self, a: Self::V, b: Self::V) -> Self::M {
+        compare!(a, <=, b)
+    }
+    #[inline(always)]
+    fn eq(self, a: Self::V, b: Self::V) -> Self::M {
+        compare!(a, ==, b)
+    }
+    #[inline(always)]
+    fn select(self, m: Self::M, a: Self::V, b: Self::V) -> Self::V {
+        let mut out = b;
+        for i in 0..LANES {
+            if m[i] {
+                out[i] = a[i];
+            }
+        }
+        out
+    }
+    #[inline(always)]
+    fn keep(self, m: Self::M, a: Self::V) -> Self::V {
+        self.select(m, a, [0.0; LANES])
+    }
+    #[inline(always)]
+    fn any(self, m: Self::M) -> bool {
+        m.contains(&true)
+    }
+    #[inline(always)]
+    fn all(self, m: Self::M) -> bool {
+        !m.contains(&false)
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+mod x86 {
+    use super::{Arithmetic, Kernel, LANES, Simd};
+    use std::arch::x86_64::*;
+
+    // SAFETY: call only where the processor has AVX2.
+    #[target_feature(enable = "avx2")]
+    pub unsafe fn run_avx2<K: Kernel>(kernel: K) -> K::Output {
+        kernel.run(Avx2(()))
+    }
+
+    // SAFETY: call only where the processor has these three.
+    #[target_feature(enable = "avx2,avx512f,avx512dq,avx512vl")]
+    pub unsafe fn run_avx512<K: Kernel>(kernel: K) -> K::Output {
+        kernel.run(Avx512(()))
+    }
+
+    /// Only `run_avx2` makes one, which is what makes the intrinsics below sound.
+    #[derive(Clone, Copy)]
+    pub struct Avx2(());
+
+    /// Only `run_avx512` makes one.
+    #[derive(Clone, Copy)]
+    pub struct Avx512(());
+
+    macro_rules! halves {
+        ($f:ident, $a:ident $(, $rest:ident)*) => {
+            // SAFETY: an `Avx2` exists only inside `run_avx2`.
+            unsafe { [$f($a[0] $(, $rest[0])*), $f($a[1] $(, $rest[1])*)] }
+        };
+    }
+
+    impl Arithmetic for Avx2 {
+        type V = [__m256d; 2];
+
+        #[inline(always)]
+        fn splat(self, a: f64) -> Self::V {
+            // SAFETY: an `Avx2` exists only inside `run_avx2`.
+            unsafe { [_mm256_set1_pd(a); 2] }
+        }
+        #[inline(always)]
+        fn add(self, a: Self::V, b: Self::V) -> Self::V {
+            halves!(_mm256_add_pd, a, b)
+        }
+        #[inline(always)]
+        fn sub(self, a: Self::V, b: Self::V) -> Self::V {
+            halves!(_mm256_sub_pd, a, b)
+        }
+        #[inline(always)]
+        fn mul(self, a: Self::V, b: Self::V) -> Self::V {
+            halves!(_mm256_mul_pd, a, b)
+        }
+        #[inline(always)]
+        fn div(self, a: Self::V, b: Self::V) -> Self::V {
+            halves!(_mm256_div_pd, a, b)
+        }
+    }
+
+    impl Simd for Avx2 {
+        type M = [__m256d; 2];
+
+        #[inline(always)]
+        fn to_array(self, a: Self::V) -> [f64; LANES] {
+            let mut out = [0.0; LANES];
+            self.store(a, &mut out);
+            out
+        }
+        #[inline(always)]
+        fn load(self, a: &[f64; LANES]) -> Self::V {
+            // SAFETY: an `Avx2` exists only inside `run_avx2`; the slice has eight values.
+            unsafe { [_mm256_loadu_pd(a.as_ptr()), _mm256_loadu_pd(a.as_ptr().add(4))] }
+        }
+        #[inline(always)]
+        fn store(self, a: Self::V, out: &mut [f64; LANES]) {
+            // SAFETY: an `Avx2` exists only inside `run_avx2`; the slice has eight values.
+            unsafe {
+                _mm256_storeu_pd(out.as_mut_ptr(), a[0]);
+                _mm256_storeu_pd(out.as_mut_ptr().add(4), a[1]);
+            }
+        }
+        #[inline(always)]
+        fn sqrt(self, a: Self::V) -> Self::V {
+            halves!(_mm256_sqrt_pd, a)
+        }
+        #[inline(always)]
+        fn min(self, a: Self::V, b: Self::V) -> Self::V {
+            halves!(_mm256_min_pd, a, b)
+        }
+        #[inline(always)]
+        fn max(self, a: Self::V, b: Self::V) -> Self::V {
+            halves!(_mm256_max_pd, a, b)
+        }
+        #[inline(always)]
+        fn abs(self, a: Self::V) -> Self::V {
+            let sign = self.splat(-0.0);
+            halves!(_mm256_andnot_pd, sign, a)
+        }
+        #[inline(always)]
+        fn lt(self, a: Self::V, b: Self::V) -> Self::M {
+            // SAFETY: an `Avx2` exists only inside `run_avx2`.
+            unsafe { [_mm256_cmp_pd::<_CMP_LT_OQ>(a[0], b[0]), _mm256_cmp_pd::<_CMP_LT_OQ>(a[1], b[1])] }
+        }
+        #[inline(always)]
+        fn le(self, a: Self::V, b: Self::V) -> Self::M {
+            // SAFETY: an `Avx2` exists only inside `run_avx2`.
+            unsafe { [_mm256_cmp_pd::<_CMP_LE_OQ>(a[0], b[0]), _mm256_cmp_pd::<_CMP_LE_OQ>(a[1], b[1])] }
+        }
+        #[inline(always)]
+        fn eq(self, a: Self::V, b: Self::V) -> Self::M {
+            // SAFETY: an `Avx2` exists only inside `run_avx2`.
+            unsafe { [_mm256_cmp_pd::<_CMP_EQ_OQ>(a[0], b[0]), _mm256_cmp_pd::<_CMP_EQ_OQ>(a[1], b[1])] }
+        }
+        #[inline(always)]
+        fn select(self, m: Self::M, a: Self::V, b: Self::V) -> Self::V {
+            halves!(_mm256_blendv_pd, b, a, m)
+        }
+        #[inline(always)]
+        fn keep(self, m: Self::M, a: Self::V) -> Self::V {
+            halves!(_mm256_and_pd, m, a)
+        }
+        #[inline(always)]
+        fn any(self, m: Self::M) -> bool {
+            // SAFETY: an `Avx2` exists only inside `run_avx2`.
+            unsafe { _mm256_movemask_pd(m[0]) | _mm256_movemask_pd(m[1]) != 0 }
+        }
+        #[inline(always)]
+        fn all(self, m: Self::M) -> bool {
+            // SAFETY: an `Avx2` exists only inside `run_avx2`.
+            unsafe { _mm256_movemask_pd(m[0]) & _mm256_movemask_pd(m[1]) == 0b1111 }
+        }
+    }
+
+    macro_rules! wide {
+        ($e:expr) => {
+            // SAFETY: an `Avx512` exists only inside `run_avx512`.
+            unsafe { $e }
+        };
+    }
+
+    impl Arithmetic for Avx512 {
+        type V = __m512d;
+
+        #[inline(always)]
+        fn splat(self, a: f64) -> Self::V {
+            wide!(_mm512_set1_pd(a))
+        }
+        #[inline(always)]
+        fn add(self, a: Self::V, b: Self::V) -> Self::V {
+            wide!(_mm512_add_pd(a, b))
+        }
+        #[inline(always)]
+        fn sub(self, a: Self::V, b: Self::V) -> Self::V {
+            wide!(_mm512_sub_pd(a, b))
+        }
+        #[inline(always)]
+        fn mul(self, a: Self::V, b: Self::V) -> Self::V {
+            wide!(_mm512_mul_pd(a, b))
+        }
+        #[inline(always)]
+        fn div(self, a: Self::V, b: Self::V) -> Self::V {
+            wide!(_mm512_div_pd(a, b))
+        }
+    }
+
+    impl Simd for Avx512 {
+        type M = __mmask8;
+
+        #[inline(always)]
+        fn to_array(self, a: Self::V) -> [f64; LANES] {
+            let mut out = [0.0; LANES];
+            self.store(a, &mut out);
+            out
+        }
+        #[inline(always)]
+        fn load(self, a: &[f64; LANES]) -> Self::V {
+            wide!(_mm512_loadu_pd(a.as_ptr()))
+        }
+        #[inline(always)]
+        fn store(self, a: Self::V, out: &mut [f64; LANES]) {
+            wide!(_mm512_storeu_pd(out.as_mut_ptr(), a))
+        }
+        #[inline(always)]
+        fn sqrt(self, a: Self::V) -> Self::V {
+            wide!(_mm512_sqrt_pd(a))
+        }
+        #[inline(always)]
+        fn min(self, a: Self::V, b: Self::V) -> Self::V {
+            wide!(_mm512_min_pd(a, b))
+        }
+        #[inline(always)]
+        fn max(self, a: Self::V, b: Self::V) -> Self::V {
+            wide!(_mm512_max_pd(a, b))
+        }
+        #[inline(always)]
+        fn abs(self, a: Self::V) -> Self::V {
+            wide!(_mm512_abs_pd(a))
+        }
+        #[inline(always)]
+        fn lt(self, a: Self::V, b: Self::V) -> Self::M {
+            wide!(_mm512_cmp_pd_mask::<_CMP_LT_OQ>(a, b))
+        }
+        #[inline(always)]
+        fn le(self, a: Self::V, b: Self::V) -> Self::M {
+            wide!(_mm512_cmp_pd_mask::<_CMP_LE_OQ>(a, b))
+        }
+        #[inline(always)]
+        fn eq(self, a: Self::V, b: Self::V) -> Self::M {
+            wide!(_mm512_cmp_pd_mask::<_CMP_EQ_OQ>(a, b))
+        }
+        #[inline(always)]
+        fn select(self, m: Self::M, a: Self::V, b: Self::V) -> Self::V {
+            wide!(_mm512_mask_blend_pd(m, b, a))
+        }
+        #[inline(always)]
+        fn keep(self, m: Self::M, a: Self::V) -> Self::V {
+            wide!(_mm512_maskz_mov_pd(m, a))
+        }
+        #[inline(always)]
+        fn any(self, m: Self::M) -> bool {
+            m != 0
+        }
+        #[inline(always)]
+        fn all(self, m: Self::M) -> bool {
+            m == 0xff
+        }
+    }
+}

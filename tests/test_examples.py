@@ -1,0 +1,259 @@
+"""The example as a user runs it: on the data of the repository, on other files, and on files it cannot use."""
+
+import importlib.util
+import os
+import re
+import struct
+import subprocess
+import sys
+import zlib
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import polars as pl
+import pytest
+from polars.testing import assert_frame_equal
+
+pytest.importorskip("altair")
+pytest.importorskip("vl_convert")
+
+EXAMPLES = Path(__file__).parent.parent / "examples"
+SCRIPT = EXAMPLES / "turbine_features.py"
+DATA = EXAMPLES / "data" / "la_haute_borne" / "la_haute_borne_2014_2015.parquet"
+SENSORS = ["Ba_avg", "P_avg", "Ws_avg", "Va_avg", "Ot_avg", "Ya_avg", "Wa_avg"]
+FEATURES = ["med", "mad", "mean", "std", "slope", "skew", "kurt", "energy_0", "energy_1", "energy_2", "rz"]
+
+
+def run(*arguments, **environment):
+    """Run the script in a process of its own."""
+    return subprocess.run(
+        [sys.executable, str(SCRIPT), *map(str, arguments)],
+        capture_output=True,
+        env=os.environ | environment,
+        check=False,
+        timeout=300,
+    )
+
+
+@pytest.fixture(scope="module")
+def example():
+    specification = importlib.util.spec_from_file_location("turbine_features", SCRIPT)
+    module = importlib.util.module_from_spec(specification)
+    specification.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def call(example, monkeypatch, capsys):
+    """Run the script in this process, which is quicker; gives exit code, output and error text."""
+
+    def run_here(*arguments):
+        monkeypatch.setattr(sys, "argv", ["turbine_features.py", *map(str, arguments)])
+        try:
+            example.main()
+            code = 0
+        except SystemExit as end:
+            code = end.code
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err
+
+    return run_here
+
+
+@pytest.fixture(scope="module")
+def real(tmp_path_factory):
+    """One run on the repository's data: its printed text and its directory."""
+    folder = tmp_path_factory.mktemp("real")
+    result = run("--output", folder)
+    assert result.returncode == 0, result.stderr.decode()
+    return result.stdout.decode("ascii"), folder
+
+
+def image_size(path):
+    """Width and height of a PNG whose chunks are all sound and whose pixels are many-coloured."""
+    content = path.read_bytes()
+    assert content.startswith(b"\x89PNG\r\n\x1a\n")
+    position, header, pixels, kind = 8, b"", b"", b""
+    while kind != b"IEND":
+        length, kind = struct.unpack(">I4s", content[position : position + 8])
+        body = content[position + 8 : position + 8 + length]
+        (checksum,) = struct.unpack(">I", content[position + 8 + length : position + 12 + length])
+        assert zlib.crc32(kind + body) == checksum
+        header, pixels = header or body, pixels + (body if kind == b"IDAT" else b"")
+        position += 12 + length
+    assert len(set(zlib.decompress(pixels))) > 100  # a blank picture has two or three
+    return struct.unpack(">II", header[:8])
+
+
+# ----------------------------------------------------------------------------------------------------- the real data
+
+
+def test_lists_the_failed_thermometer(real):
+    text, folder = real
+    line = next(line for line in text.splitlines() if line.startswith("  Ot_avg  R80721"))
+    assert "2014-06-08 20:40:00  2014-06-09 02:00:00    33   -273.2     32.2" in line
+    spell = pl.read_csv(folder / "episodes.csv", try_parse_dates=True).filter(sensor="Ot_avg").row(0, named=True)
+    assert spell["asset"] == "R80721"
+    assert spell["extreme"] == -273.2
+    assert (spell["rows"], spell["flat"]) == (33, 7)  # it froze first: its windows have MAD 0
+
+
+def test_prints_rows_features_seconds_and_every_sensor(real):
+    text, _ = real
+    assert "420,480 rows, 7 sensors, turbine x 4" in text
+    assert re.search(r"77 features x 420,480 rows in \d+\.\d\d seconds", text)
+    assert "Va_avg, Ya_avg, Wa_avg cover 360 degrees" in text
+    for sensor in SENSORS:
+        assert len(re.findall(rf"^  {sensor} .* R807\d\d ", text, re.MULTILINE)) == (1 if sensor == "Ot_avg" else 3)
+
+
+def test_counts_windows_of_mad_0_apart(real):
+    text, _ = real
+    counts = dict(re.findall(r"^  (\w+_avg) +[\d.]+ +2,569 +([\d,]+ +[\d,]+) +[\d,]+$", text, re.MULTILINE))
+    assert list(counts) == SENSORS
+    assert counts["Ot_avg"].split() == ["0", "14"]
+    assert "151,035 readings tie at |rz| = 100" in text
+
+
+def test_writes_the_rows_it_read_with_their_features(real):
+    _, folder = real
+    written = pl.scan_parquet(folder / "features.parquet")
+    features = [f"{sensor}_{feature}" for sensor in SENSORS for feature in FEATURES]
+    schema = written.collect_schema()
+    assert schema.names() == ["turbine", "time", *SENSORS, *features]
+    assert {schema[name] for name in features} == {pl.Float32}
+    assert_frame_equal(written.select("turbine", "time", *SENSORS).collect(), pl.read_parquet(DATA))
+
+
+def test_features_keep_turbines_apart(real):
+    _, folder = real
+    native = pl.col("Ot_avg").rolling_median(16, min_samples=1).over("turbine", order_by="time").alias("Ot_avg_med")
+    assert_frame_equal(
+        pl.scan_parquet(folder / "features.parquet").select("Ot_avg_med").collect(),
+        pl.scan_parquet(DATA).select(native).collect(),
+        rel_tol=1e-6,
+    )
+
+
+def test_draws_the_failed_thermometer(real):
+    text, folder = real
+    assert "Chart of Ot_avg" in text
+    width, height = image_size(folder / "chart.png")
+    assert 1500 < width < 3000
+    assert 1000 < height < 2000
+    page = (folder / "chart.html").read_text(encoding="utf-8")
+    assert "R80721 Ot_avg" in page
+    assert not re.search(r"<(script|link)[^>]+(src|href)=", page)  # opens without a network
+
+
+# ------------------------------------------------------------------------------------------------------- other files
+
+
+def wave(rows=300):
+    """Readings between 0 and 1, one a minute, with a spike of 50 in row 200."""
+    times = [datetime(2026, 1, 1) + timedelta(minutes=i) for i in range(rows)]
+    values = [(i * 7919 % 101) / 100 + 50 * (i == 200) for i in range(rows)]
+    return pl.DataFrame({"when": times, "flow": values})
+
+
+def test_csv_without_an_asset_column(call, tmp_path):
+    wave().write_csv(tmp_path / "pump.csv")
+    code, text, error = call("--input", tmp_path / "pump.csv", "--output", tmp_path / "new" / "out", "--window", 20)
+    assert (code, error) == (0, "")
+    assert "300 rows, 1 sensors, asset x 1" in text
+    assert re.search(r"^  flow +all +2026-01-01 03:20:00  2026-01-01 03:20:00 +1 +50\.", text, re.MULTILINE)
+    written = pl.read_parquet(tmp_path / "new" / "out" / "features.parquet")
+    assert written.columns == ["asset", "when", "flow", *(f"flow_{feature}" for feature in FEATURES)]
+    image_size(tmp_path / "new" / "out" / "chart.png")
+
+
+def test_unsorted_rows_give_the_same(call, tmp_path):
+    june = pl.scan_parquet(DATA).filter(pl.col("time").dt.month() == 6, pl.col("turbine") < "R8073").collect()
+    june.write_parquet(tmp_path / "sorted.parquet")
+    june.sample(fraction=1, shuffle=True, seed=1).write_parquet(tmp_path / "shuffled.parquet")
+    texts, frames = [], []
+    for name in ("sorted", "shuffled"):
+        code, text, _ = call("--input", tmp_path / f"{name}.parquet", "--output", tmp_path / name)
+        assert code == 0
+        texts.append(text[text.index("Outliers:") :].replace(str(tmp_path / name), ""))
+        frames.append(pl.read_parquet(tmp_path / name / "features.parquet").sort("turbine", "time"))
+    assert texts[0] == texts[1]
+    assert "-273.2" in texts[0]
+    assert_frame_equal(frames[0], frames[1], rel_tol=0, abs_tol=0)
+
+
+def test_columns_can_be_named(call, tmp_path):
+    frame = wave().with_columns(made=pl.date(2026, 1, 1), unit=pl.int_range(pl.len()) // 150, site=pl.lit("north"))
+    frame = frame.select("made", "site", "when", "unit", "flow", level=pl.col("flow") * 2)
+    frame.write_parquet(tmp_path / "in.parquet")
+    options = ["--time", "when", "--asset", "unit", "--sensor", "level"]
+    code, text, error = call("--input", tmp_path / "in.parquet", "--output", tmp_path, *options)
+    assert (code, error) == (0, "")
+    assert "300 rows, 2 sensors, unit x 2" in text
+    assert "Chart of level" in text
+    assert pl.read_parquet_schema(tmp_path / "features.parquet").names()[:4] == ["unit", "when", "flow", "level"]
+
+
+@pytest.mark.parametrize("window", [1, 16, 10_000])
+def test_nothing_to_find(call, tmp_path, window):
+    frame = wave(100).with_columns(still=1.0, absent=pl.lit(None, pl.Float64), broken=float("nan"))
+    frame.write_parquet(tmp_path / "in.parquet")
+    code, text, error = call("--input", tmp_path / "in.parquet", "--output", tmp_path, "--window", window)
+    assert (code, error) == (0, "")
+    assert re.search(r"^  absent +- +100 +0 +0 +0$", text, re.MULTILINE)
+    assert re.search(r"^  still +0 +0 +0 +0 +0$", text, re.MULTILINE)
+    image_size(tmp_path / "chart.png")
+
+
+def test_names_that_the_console_cannot_show(tmp_path):
+    wave().rename({"flow": "температура"}).write_csv(tmp_path / "in.csv")
+    result = run("--input", tmp_path / "in.csv", "--output", tmp_path, PYTHONIOENCODING="cp1252")
+    assert result.returncode == 0, result.stderr
+    assert b"???????????  all" in result.stdout
+
+
+# -------------------------------------------------------------------------------------------------------- bad inputs
+
+
+@pytest.mark.parametrize(
+    ("name", "frame", "options", "message"),
+    [
+        ("in.csv", None, [], "no such file"),
+        ("in.xlsx", wave(), [], "extension '.xlsx' is not supported; use .parquet or .csv"),
+        ("in.csv", wave().drop("when"), [], "a time column must be a date or datetime"),
+        ("in.csv", wave().select("when", note=pl.lit("ok")), [], "no numeric sensors among: when, note"),
+        ("in.csv", wave().clear(), [], "a time column must be a date or datetime"),
+        ("in.parquet", wave().clear(), [], "no rows"),
+        ("in.csv", wave(), ["--window", "0"], "--window must be at least 1, got 0"),
+        ("in.csv", wave(), ["--window", "2.5"], "invalid int value: '2.5'"),
+        ("in.csv", wave(), ["--time", "flow"], "'flow' is Float64"),
+        ("in.csv", wave(), ["--time", "date"], "no column 'date' among: when, flow"),
+        ("in.csv", wave(), ["--asset", "pump"], "no column 'pump' among: when, flow"),
+        ("in.csv", wave(), ["--sensor", "speed"], "no sensor 'speed' among: flow"),
+        ("in.parquet", wave().with_columns(pl.col("when").shift()), [], "1 of 300 rows have no value in the time"),
+        ("in.parquet", wave().with_columns(flow_med=1.0), [], "flow_med"),
+    ],
+)
+def test_bad_input_is_said_and_ends_with_code_2(call, tmp_path, name, frame, options, message):
+    path = tmp_path / name
+    if frame is not None:
+        frame.write_parquet(path) if name.endswith("parquet") else frame.write_csv(path)
+    code, text, error = call("--input", path, "--output", tmp_path / "out", *options)
+    assert code == 2
+    assert text == ""
+    assert message in error
+    assert "Traceback" not in error
+
+
+def test_a_damaged_file_is_said(call, tmp_path):
+    (tmp_path / "in.parquet").write_bytes(DATA.read_bytes()[:1000])
+    code, _, error = call("--input", tmp_path / "in.parquet", "--output", tmp_path)
+    assert code == 2
+    assert "in.parquet" in error
+
+
+def test_an_output_that_is_a_file_is_said(call, tmp_path):
+    wave().write_csv(tmp_path / "in.csv")
+    code, _, error = call("--input", tmp_path / "in.csv", "--output", tmp_path / "in.csv")
+    assert code == 2
+    assert "in.csv" in error
