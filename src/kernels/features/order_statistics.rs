@@ -65,29 +65,55 @@ impl Stage {
             Frame::Rows(w) if !want_mad => ranked_blocks::median(tile, w, &mut self.median),
             _ => sorted_array(tile, &mut self.median, &mut self.mad),
         }
-        size_buffers(outs, self.statistics.len(), m);
-        let x = &tile.x[tile.first..];
+        size_buffers(outs, self.statistics.len(), padded);
+        self.median.resize(padded, 0.0);
         for (statistic, out) in self.statistics.iter().zip(outs) {
-            let rows = out.iter_mut().zip(&self.median).zip(self.mad.iter().zip(x));
-            match *statistic {
-                Statistic::Median => out.copy_from_slice(&self.median[..m]),
-                Statistic::Mad { scale } => out.iter_mut().zip(&self.mad).for_each(|(to, &mad)| *to = scale * mad),
-                Statistic::RobustZ { clip, scale_floor } => rows.for_each(|((to, &median), (&mad, &x))| {
-                    *to = robust_z(x - median, (NORMAL * mad).max(scale_floor), clip);
-                }),
-                Statistic::Hampel { n_sigmas } => rows.for_each(|((to, &median), (&mad, &x))| {
-                    let d = (x - median).abs();
-                    *to = if d.is_nan() { d } else { f64::from(u8::from(d > n_sigmas * (NORMAL * mad))) };
-                }),
-                _ => unreachable!("not an order statistic"),
-            }
+            dispatch(Finish { statistic: *statistic, tile, median: &self.median, mad: &self.mad, out });
         }
     }
 }
 
-fn robust_z(d: f64, scale: f64, clip: f64) -> f64 {
-    // 0 / 0 is the reading at the median of a window without spread; a missing reading stays NaN
-    if d == 0.0 { 0.0 } else { (d / scale).clamp(-clip, clip) + 0.0 }
+/// Turns medians and MADs into a statistic.
+struct Finish<'a> {
+    statistic: Statistic,
+    tile: &'a Tile<'a>,
+    median: &'a [f64],
+    mad: &'a [f64],
+    out: &'a mut [f64],
+}
+
+impl Kernel for Finish<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let Self { statistic, tile, median, mad, out } = self;
+        if statistic == Statistic::Median {
+            return out.copy_from_slice(median);
+        }
+        let (zero, one, normal) = (s.splat(0.0), s.splat(1.0), s.splat(NORMAL));
+        let x = &tile.padded[PAD + tile.first..];
+        for at in (0..out.len()).step_by(LANES) {
+            let (mad, distance) = (s.load_at(mad, at), s.sub(s.load_at(x, at), s.load_at(median, at)));
+            let value = match statistic {
+                Statistic::Mad { scale } => s.mul(s.splat(scale), mad),
+                Statistic::RobustZ { clip, scale_floor } => {
+                    let scale = s.max(s.mul(normal, mad), s.splat(scale_floor));
+                    // a missing reading stays NaN: where one is NaN, min and max give the second
+                    let z = s.min(s.splat(clip), s.max(s.splat(-clip), s.div(distance, scale)));
+                    // 0 / 0 is the reading at the median of a window without spread
+                    s.add(s.select(s.eq(distance, zero), zero, z), zero)
+                }
+                Statistic::Hampel { n_sigmas } => {
+                    let limit = s.mul(s.splat(n_sigmas), s.mul(normal, mad));
+                    let outside = s.keep(s.lt(limit, s.abs(distance)), one);
+                    s.select(s.eq(distance, distance), outside, distance)
+                }
+                _ => unreachable!("not an order statistic"),
+            };
+            s.store_at(value, out, at);
+        }
+    }
 }
 
 /// The mean of two order statistics, without overflow on the way.
@@ -114,7 +140,7 @@ impl Kernel for SortedLanes<'_> {
         let want_mad = !mad.is_empty();
         // row q of a lane enters at step q; before its first result come the w rows of its first window and the one before
         let from = PAD + tile.first - w;
-        interleave(&tile.padded[from..], steps, steps + w, f64::INFINITY, &mut scratch.rows);
+        interleave(s, &tile.padded[from..], steps, steps + w, f64::INFINITY, &mut scratch.rows);
         scratch.window.clear();
         scratch.window.resize(w + 1, [f64::INFINITY; LANES]);
         scratch.median.resize(steps, [0.0; LANES]);
@@ -127,6 +153,13 @@ impl Kernel for SortedLanes<'_> {
         let full = s.splat(w as f64);
         let least = s.splat(tile.min_samples as f64);
         let mut count = s.splat(0.0);
+        // without missing rows only the first windows of a series are not full, and those lie in the first lane
+        let counted = match (tile.missing, tile.at_start) {
+            (true, _) => steps,
+            (false, true) => (w - 1).saturating_sub(tile.first).min(steps),
+            (false, false) => 0,
+        };
+        // windows that reach past the end of the column are computed and not used
         for row in &rows[1..w] {
             let new = s.load(row);
             replace(s, window, infinity, new);
@@ -136,9 +169,11 @@ impl Kernel for SortedLanes<'_> {
             let old = if q == 0 { infinity } else { s.load(&rows[q]) };
             let new = s.load(&rows[q + w]);
             replace(s, window, old, new);
-            count = s.sub(count, s.keep(s.lt(old, infinity), one));
-            count = s.add(count, s.keep(s.lt(new, infinity), one));
-            if s.all(s.eq(count, full)) {
+            if q < counted {
+                count = s.sub(count, s.keep(s.lt(old, infinity), one));
+                count = s.add(count, s.keep(s.lt(new, infinity), one));
+            }
+            if q >= counted || s.all(s.eq(count, full)) {
                 let middle = middle(s, s.load(&window[(w - 1) / 2]), s.load(&window[w / 2]));
                 s.store(middle, &mut scratch.median[q]);
                 if want_mad {
