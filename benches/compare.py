@@ -1,6 +1,6 @@
 """Races acm_rs against the strongest peers, in one run, on the same data and the same two cores.
 
-    python benches/compare.py                 the whole race; needs `pip install -e ".[dev]"` and a wheel-profile build
+    python benches/compare.py                 the whole race; figures count with a wheel: `pip install ".[dev]"`
     python benches/compare.py --only median   the entries whose names begin so (see --help for the names)
     python benches/compare.py --quick         tiny data, agreement only, no clock: what CI runs
     python benches/compare.py --write         the whole race, and the tables of README.md

@@ -105,7 +105,7 @@ def test_col_is_polars_col() -> None:
 def test_name_and_expression_work_column_by_column(name: str) -> None:
     single = [DF.select(function(name)(column, WINDOW)) for column in DF.columns]
     expanded = DF.select(function(name)(pl.col("a", "b"), WINDOW))
-    assert expanded.equals(pl.concat(single, how="horizontal"))
+    assert expanded.equals(pl.DataFrame([column for frame in single for column in frame]))
     assert DF.select(function(name)("^.$", WINDOW)).equals(expanded)
 
 
@@ -148,7 +148,7 @@ def test_several_results_of_several_columns_are_one_struct(name: str, many: Any)
     packed = DF.select(function(name)(many, WINDOW))
     assert packed.columns == [name]
     alone = [DF.select(function(name)(column, WINDOW).struct.unnest()) for column in DF.columns]
-    assert packed.unnest(name).equals(pl.concat(alone, how="horizontal"))
+    assert packed.unnest(name).equals(pl.DataFrame([column for frame in alone for column in frame]))
 
 
 def test_fields_of_rolling_features() -> None:

@@ -52,7 +52,7 @@ def score(frame: pl.DataFrame, window_size: int | str, by: str | None, over: str
         expr = expr if over is None else expr.over(over)
         fields = frame.select(expr).unnest(name)
         results.append(fields.rename({column: f"{name} {column}" for column in fields.columns}))
-    return pl.concat(results, how="horizontal")
+    return pl.DataFrame([column for frame in results for column in frame])
 
 
 @pytest.mark.parametrize("over", [None, "asset"])

@@ -3,20 +3,18 @@
 What holds for all of them:
 
 - **Missing** means null, NaN or an infinity: the sensor gave no reading. It is skipped and counts neither in a
-  statistic
-  nor in `min_samples`. A result that cannot be computed is null; no result is NaN or infinite.
+  statistic nor in `min_samples`. A result that cannot be computed is null; no result is NaN or infinite.
 - The window of row ``t`` holds the rows ``max(0, t - window_size + 1)..t`` in the order of the frame or, with ``by=``,
-  the
-  rows up to and including the current one whose time lies in ``(time - window_size, time]``. Per asset:
+  the rows up to and including the current one whose time lies in ``(time - window_size, time]``. Per asset:
   ``.over("asset", order_by="time")``.
 - Float32 in gives Float32, every other numeric type gives Float64. Arithmetic is Float64.
 - A name or an expression (also ``pl.col("a", "b")``) works column by column. A list, a tuple or a selector makes
   **one** call over all its columns, spread over threads, and gives one struct named after the operation: the fast form
   for wide frames in lazy queries. Spread such a struct with the frame's ``.unnest("rolling_median")``, not with
-  ``.struct.unnest()`` in the expression, for which the streaming engine of Polars 2 makes one call per field.
+  ``.struct.unnest()`` in the expression, for which Polars may make one call per field. Its fields carry the columns'
+  names; beside the columns themselves rename them first: ``.name.suffix_fields("_median")``.
 - Results do not depend on chunks, on the engine, on the number of threads or, with `tail`, on the batches in which a
-  series
-  arrives.
+  series arrives.
 - Nothing here is elementwise: the streaming engine collects the columns that a call reads.
 """
 
@@ -249,7 +247,8 @@ def rolling_std(
     window_size : int, str or timedelta
         Rows (at least 1) or, with `by`, a duration such as ``"2h"``, ``"1d12h"`` or a timedelta.
     min_samples : int
-        Readings that must be present, 1 to `window_size`; default 1. More than `ddof` readings are needed in any case.
+        Readings that must be present, 1 to `window_size`; default 1. Two readings, and more than `ddof`, are
+        needed in any case.
     ddof : int
         Subtracted from the number of readings, at least 0; default 1, the sample standard deviation, as in Polars and
         pandas.
@@ -260,8 +259,8 @@ def rolling_std(
     -------
     Expr
         Float32 for Float32, else Float64, under the name of the column; a struct named ``rolling_std`` for a list,
-        tuple or selector. Null where fewer than `min_samples` or not more than `ddof` readings are present; exactly 0
-        where all readings of the window are equal.
+        tuple or selector. Null where fewer than `min_samples`, fewer than two or not more than `ddof` readings are
+        present; exactly 0 where all readings of the window are equal.
 
     Notes
     -----

@@ -5,8 +5,8 @@ use polars::prelude::*;
 use pyo3_polars::derive::polars_expr;
 use serde::Deserialize;
 
-use super::io::{Column, POOL, Results, error, float_of, struct_columns, struct_fields, times};
-use crate::kernels::features::{Plan, Source, Statistic, run};
+use super::io::{Column, POOL, Results, error, float_of, struct_columns, struct_fields, time_unit, times};
+use crate::kernels::features::{Pass, Plan, Source, Statistic};
 use crate::kernels::parallel;
 use crate::kernels::params::{Bands, Window};
 
@@ -89,7 +89,7 @@ fn parse_bands(operation: &str, bands: Option<&[(f64, f64)]>, sampling_hz: f64) 
 
 /// The times of the second input, where there is one.
 fn by(operation: &str, inputs: &[Series]) -> PolarsResult<Option<Vec<i64>>> {
-    inputs.get(1).map(|s| times(operation, s)).transpose()
+    inputs.get(1).map(|s| times(operation, s, inputs[0].len())).transpose()
 }
 
 /// One statistic of a column, or of every column of a struct.
@@ -102,23 +102,24 @@ fn one_each(
 ) -> PolarsResult<Series> {
     let plan = Plan::new(window.parse(operation)?, vec![statistic]);
     let times = by(operation, inputs)?;
-    let one = |s: &Series| -> PolarsResult<Series> {
+    let one = |pass: &mut Pass, s: &Series| -> PolarsResult<Series> {
         let column = Column::new(operation, s)?;
         let results = match statistic {
             Statistic::Hampel { .. } => Results::boolean(column.len()),
             _ => column.results(),
         };
         let mut sinks = [results.clip(clip)];
-        run(&column, times.as_deref(), &plan, &mut sinks);
+        pass.run(&column, times.as_deref(), &mut sinks);
         let [results] = sinks;
         Ok(results.into_series(s.name().clone()))
     };
     let input = &inputs[0];
     if !matches!(input.dtype(), DataType::Struct(_)) {
-        return one(input);
+        return one(&mut Pass::new(&plan), input);
     }
     let columns = struct_columns(operation, input)?;
-    let results = parallel::map(&POOL, columns.len(), columns.len() * input.len(), |i| one(&columns[i]));
+    let cells = columns.len() * input.len();
+    let results = parallel::map(&POOL, columns.len(), cells, || Pass::new(&plan), |pass, i| one(pass, &columns[i]));
     struct_of(input, results.into_iter().collect::<PolarsResult<Vec<_>>>()?)
 }
 
@@ -126,8 +127,14 @@ fn struct_of(input: &Series, fields: Vec<Series>) -> PolarsResult<Series> {
     Ok(StructChunked::from_series(input.name().clone(), input.len(), fields.iter())?.into_series())
 }
 
+/// Refuses at schema time what [`by`] would refuse for its dtype.
+fn check_by(operation: &str, fields: &[Field]) -> PolarsResult<()> {
+    fields.get(1).map_or(Ok(()), |field| time_unit(operation, field.name(), field.dtype()).map(drop))
+}
+
 /// The schema of [`one_each`].
 fn one_each_field(operation: &str, fields: &[Field], output: Option<DataType>) -> PolarsResult<Field> {
+    check_by(operation, fields)?;
     let input = &fields[0];
     let of = |field: &Field| -> PolarsResult<Field> {
         let float = float_of(operation, field.name(), field.dtype())?;
@@ -209,6 +216,7 @@ fn layout(suffixes: &[String], columns: &[(PlSmallStr, DataType)], order: Order)
 
 /// The schema of several statistics per column.
 fn several_field(operation: &str, fields: &[Field], suffixes: &[String], order: Order) -> PolarsResult<Field> {
+    check_by(operation, fields)?;
     let input = &fields[0];
     let columns = struct_fields(operation, input.name(), input.dtype())?
         .iter()
@@ -234,12 +242,19 @@ fn several(
         .map(|s| Ok((s.name().clone(), Column::new(operation, s)?)))
         .collect::<PolarsResult<Vec<_>>>()?;
     let cells = columns.len() * input.len() * suffixes.len();
-    let mut results = parallel::map(&POOL, columns.len(), cells, |c| {
-        let column = &columns[c].1;
-        let mut sinks: Vec<Results> = suffixes.iter().map(|_| column.results().instead_of_null(fill_null)).collect();
-        run(column, times.as_deref(), plan, &mut sinks);
-        sinks.into_iter().map(Some).collect::<Vec<_>>()
-    });
+    let mut results = parallel::map(
+        &POOL,
+        columns.len(),
+        cells,
+        || Pass::new(plan),
+        |pass, c| {
+            let column = &columns[c].1;
+            let mut sinks: Vec<Results> =
+                suffixes.iter().map(|_| column.results().instead_of_null(fill_null)).collect();
+            pass.run(column, times.as_deref(), &mut sinks);
+            sinks.into_iter().map(Some).collect::<Vec<_>>()
+        },
+    );
     let names: Vec<(PlSmallStr, DataType)> =
         columns.iter().map(|(name, column)| (name.clone(), column.dtype())).collect();
     let fields = layout(suffixes, &names, order)

@@ -289,41 +289,54 @@ impl Sink for Results {
     }
 }
 
-/// The times of a `by` column in nanoseconds: ascending and without nulls, else an error.
-pub fn times(operation: &str, s: &Series) -> PolarsResult<Vec<i64>> {
-    let name = s.name();
-    let unit = match s.dtype() {
+/// Nanoseconds per unit of a `by` column, or an error if it is not one of times.
+pub fn time_unit(operation: &str, name: &str, dtype: &DataType) -> PolarsResult<i64> {
+    Ok(match dtype {
         DataType::Datetime(TimeUnit::Nanoseconds, _) => 1,
         DataType::Datetime(TimeUnit::Microseconds, _) => 1_000,
         DataType::Datetime(TimeUnit::Milliseconds, _) => 1_000_000,
         DataType::Date => 86_400_000_000_000,
         dtype => {
-            return Err(error(
-                operation,
-                format!("`by` must be a Datetime or Date column, `{name}` has dtype {dtype}; cast or parse it first"),
-            ));
+            let column = column_named(name);
+            let text =
+                format!("`by` must be a Datetime or Date column, {column} has dtype {dtype}; cast or parse it first");
+            return Err(error(operation, text));
         }
-    };
+    })
+}
+
+/// Inside `.over` and `group_by` a column comes without its name.
+fn column_named(name: &str) -> String {
+    if name.is_empty() { "the one given".into() } else { format!("`{name}`") }
+}
+
+/// The times of a `by` column in nanoseconds: one for each row, ascending and without nulls, else an error.
+pub fn times(operation: &str, s: &Series, rows: usize) -> PolarsResult<Vec<i64>> {
+    let column = column_named(s.name());
+    let unit = time_unit(operation, s.name(), s.dtype())?;
+    if s.len() != rows {
+        let text = format!("`by` must have a time for each of the {rows} rows, {column} has {}", s.len());
+        return Err(error(operation, text));
+    }
     if s.null_count() > 0 {
-        return Err(error(
-            operation,
-            format!("`by` must have no nulls, `{name}` has {}; drop those rows first", s.null_count()),
-        ));
+        let text = format!("`by` must have no nulls, {column} has {}; drop those rows first", s.null_count());
+        return Err(error(operation, text));
     }
     let physical = s.to_physical_repr().cast(&DataType::Int64)?;
     let mut out: Vec<i64> = Vec::with_capacity(s.len());
     for value in physical.i64()?.into_no_null_iter() {
         let time = value.checked_mul(unit).ok_or_else(|| {
-            error(operation, format!("a time of `{name}` lies outside the years 1677 to 2262, which nanoseconds reach"))
+            error(
+                operation,
+                format!("`by` must lie in the years 1677 to 2262, which nanoseconds reach; {column} does not"),
+            )
         })?;
         if out.last().is_some_and(|last| *last > time) {
-            return Err(error(
-                operation,
-                format!(
-                    "`by` must be ascending, `{name}` goes back in time at row {}; sort by it first, or use .over(..., order_by=...)",
-                    out.len()
-                ),
-            ));
+            let row = out.len();
+            let text = format!(
+                "`by` must be ascending, {column} goes back in time at row {row}; sort by it first, or use .over(..., order_by=...)"
+            );
+            return Err(error(operation, text));
         }
         out.push(time);
     }

@@ -13,6 +13,8 @@ mod ranked_blocks;
 mod spectral;
 mod transpose;
 
+use std::ops::Range;
+
 use super::params::{Bands, Span, Window};
 use super::simd::LANES;
 
@@ -219,84 +221,133 @@ impl Times {
     }
 }
 
-/// Writes the statistics of `plan` for every row of `source`, one sink each.
-///
-/// # Panics
-/// If the number of sinks is not that of the statistics, if the plan has a duration window and `times` has not one
-/// ascending value per row, if it has none and `times` is given, or if an energy is asked for that the plan has no band for.
-pub fn run<K: Sink>(source: &(impl Source + ?Sized), times: Option<&[i64]>, plan: &Plan, sinks: &mut [K]) {
-    let n = source.len();
-    assert_eq!(sinks.len(), plan.statistics.len(), "one sink per statistic");
-    let span = plan.window.span();
-    match (span, times) {
-        (Span::Rows(_), None) => {}
-        (Span::Duration(_), Some(times)) => assert_eq!(times.len(), n, "one time per row"),
-        _ => panic!("times go with a duration window, and only with it"),
+/// Runs a plan over one column after another; the buffers are made once.
+pub struct Pass<'a> {
+    plan: &'a Plan,
+    order: Members<order_statistics::Stage>,
+    moments: Members<moments::Stage>,
+    spectral: Members<Option<spectral::Stage<'a>>>,
+    padded: Vec<f64>,
+    times: Times,
+    outs: Vec<Vec<f64>>,
+}
+
+/// The statistics of one family, by their place in the plan, and what computes them.
+struct Members<T> {
+    places: Vec<usize>,
+    stage: T,
+}
+
+impl<T> Members<T> {
+    fn new(plan: &Plan, family: Family, stage: impl FnOnce(Vec<Statistic>) -> T) -> Self {
+        let (places, statistics) =
+            plan.statistics.iter().copied().enumerate().filter(|(_, statistic)| statistic.family() == family).unzip();
+        Self { places, stage: stage(statistics) }
     }
-    let times = times.unwrap_or_default();
-    let members = |family| -> Vec<usize> {
-        (0..plan.statistics.len()).filter(|&i| plan.statistics[i].family() == family).collect()
-    };
-    let (order, moments, spectral) = (members(Family::Order), members(Family::Moments), members(Family::Spectral));
-    let pick = |which: &[usize]| -> Vec<Statistic> { which.iter().map(|&i| plan.statistics[i]).collect() };
-    let mut order_stage = order_statistics::Stage::new(pick(&order));
-    let mut moments_stage = moments::Stage::new(pick(&moments));
-    let mut spectral_stage = plan.spectrum.as_ref().map(|(tables, least)| spectral::Stage::new(tables, *least));
-    let mut padded = Vec::new();
-    let mut geometry = Times::default();
-    let mut outs: Vec<Vec<f64>> = Vec::new();
-    let mut start = 0;
-    while start < n {
-        let from = context(span, times, start);
-        let narrow = match span {
-            Span::Rows(w) => 64 * w.min(PAD),
-            Span::Duration(_) => 0,
-        };
-        let rows = TILE.max(narrow).max(4 * (start - from));
-        // a last tile of less than half a tile goes with the one before
-        let end = if n - start < rows + rows / 2 { n } else { start + rows };
-        padded.clear();
-        padded.resize(PAD + (end - from) + LANES, f64::NAN);
-        let missing = source.load(from, &mut padded[PAD..PAD + (end - from)]);
-        let frame = match span {
+}
+
+impl<'a> Pass<'a> {
+    /// # Panics
+    /// If an energy is asked for that the plan has no band for.
+    pub fn new(plan: &'a Plan) -> Self {
+        let bands = plan.spectrum.as_ref().map_or(0, |(tables, _)| tables.bands());
+        for statistic in &plan.statistics {
+            assert!(!matches!(statistic, Statistic::Energy(band) if *band >= bands), "{statistic:?} of {bands} bands");
+        }
+        Self {
+            plan,
+            order: Members::new(plan, Family::Order, order_statistics::Stage::new),
+            moments: Members::new(plan, Family::Moments, moments::Stage::new),
+            spectral: Members::new(plan, Family::Spectral, |_| {
+                plan.spectrum.as_ref().map(|(tables, least)| spectral::Stage::new(tables, *least))
+            }),
+            padded: Vec::new(),
+            times: Times::default(),
+            outs: Vec::new(),
+        }
+    }
+
+    /// Writes the statistics for every row of `source`, one sink each.
+    ///
+    /// # Panics
+    /// If the number of sinks is not that of the statistics, if the plan has a duration window and `times` has not one
+    /// ascending value per row, or if it has none and `times` is given.
+    pub fn run<K: Sink>(&mut self, source: &(impl Source + ?Sized), times: Option<&[i64]>, sinks: &mut [K]) {
+        let n = source.len();
+        assert_eq!(sinks.len(), self.plan.statistics.len(), "one sink per statistic");
+        let span = self.plan.window.span();
+        match (span, times) {
+            (Span::Rows(_), None) => {}
+            (Span::Duration(_), Some(times)) => assert_eq!(times.len(), n, "one time per row"),
+            _ => panic!("times go with a duration window, and only with it"),
+        }
+        let times = times.unwrap_or_default();
+        let mut start = 0;
+        while start < n {
+            let from = context(span, times, start);
+            let narrow = match span {
+                Span::Rows(w) => 64 * w.min(PAD),
+                Span::Duration(_) => 0,
+            };
+            let rows = TILE.max(narrow).max(4 * (start - from));
+            // a last tile of less than half a tile goes with the one before
+            let end = if n - start < rows + rows / 2 { n } else { start + rows };
+            self.tile(source, times, from..end, start - from, sinks);
+            start = end;
+        }
+    }
+
+    /// Reads the rows `rows` and writes the statistics of those from `first` on; the ones before are context.
+    fn tile<K: Sink>(
+        &mut self,
+        source: &(impl Source + ?Sized),
+        times: &[i64],
+        rows: Range<usize>,
+        first: usize,
+        sinks: &mut [K],
+    ) {
+        let Self { plan, padded, outs, .. } = self;
+        // the padding in front is never written to
+        padded.resize(PAD + rows.len() + LANES, f64::NAN);
+        padded[PAD + rows.len()..].fill(f64::NAN);
+        let missing = source.load(rows.start, &mut padded[PAD..PAD + rows.len()]);
+        let frame = match plan.window.span() {
             Span::Rows(w) => Frame::Rows(w),
             Span::Duration(d) => {
-                geometry.fill(&times[from..end], d);
-                Frame::Times(&geometry)
+                self.times.fill(&times[rows.clone()], d);
+                Frame::Times(&self.times)
             }
         };
         let tile = Tile {
-            padded: &padded,
-            x: &padded[PAD..PAD + (end - from)],
-            first: start - from,
+            padded,
+            x: &padded[PAD..PAD + rows.len()],
+            first,
             missing,
-            at_start: from == 0,
+            at_start: rows.start == 0,
             span: frame,
             min_samples: plan.window.min_samples(),
         };
-        let mut write = |which: &[usize], outs: &[Vec<f64>], pick: &dyn Fn(usize) -> usize| {
-            for (k, &i) in which.iter().enumerate() {
-                sinks[i].push(&outs[pick(k)][..end - start]);
+        let results = tile.results();
+        if !self.order.places.is_empty() {
+            self.order.stage.run(&tile, outs);
+            for (out, &place) in outs.iter().zip(&self.order.places) {
+                sinks[place].push(&out[..results]);
             }
-        };
-        if !order.is_empty() {
-            order_stage.run(&tile, &mut outs);
-            write(&order, &outs, &|k| k);
         }
-        if !moments.is_empty() {
-            moments_stage.run(&tile, &mut outs);
-            write(&moments, &outs, &|k| k);
+        if !self.moments.places.is_empty() {
+            self.moments.stage.run(&tile, outs);
+            for (out, &place) in outs.iter().zip(&self.moments.places) {
+                sinks[place].push(&out[..results]);
+            }
         }
-        if !spectral.is_empty() {
-            let stage = spectral_stage.as_mut().expect("a plan with energies has bands and a window of rows");
-            stage.run(&tile, &mut outs);
-            let band = |k: usize| match plan.statistics[spectral[k]] {
-                Statistic::Energy(band) => band,
-                _ => unreachable!("the spectral family has one member"),
-            };
-            write(&spectral, &outs, &band);
+        if let Some(stage) = self.spectral.stage.as_mut().filter(|_| !self.spectral.places.is_empty()) {
+            stage.run(&tile, outs);
+            for &place in &self.spectral.places {
+                if let Statistic::Energy(band) = plan.statistics[place] {
+                    sinks[place].push(&outs[band][..results]);
+                }
+            }
         }
-        start = end;
     }
 }
 
@@ -313,9 +364,9 @@ fn size_buffers(outs: &mut Vec<Vec<f64>>, count: usize, len: usize) {
 /// The statistics of `plan` for every row of `x`, one vector each; NaN where there is no result.
 ///
 /// # Panics
-/// As [`run`].
+/// As [`Pass::new`] and [`Pass::run`].
 pub fn evaluate(x: &[f64], times: Option<&[i64]>, plan: &Plan) -> Vec<Vec<f64>> {
     let mut sinks: Vec<Vec<f64>> = plan.statistics.iter().map(|_| Vec::with_capacity(x.len())).collect();
-    run(x, times, plan, &mut sinks);
+    Pass::new(plan).run(x, times, &mut sinks);
     sinks
 }

@@ -208,8 +208,8 @@ fn window_sums<S: Simd, const ORDER: u8, const SLOPE: bool, const MISSING: bool>
     let one = s.splat(1.0);
     let rows = &rows[..w - 1 + LANES];
     let (mut n, mut sum) = (zero, zero);
-    for j in 0..w {
-        let v = s.load_at(rows, j);
+    for at in rows.array_windows() {
+        let v = s.load(at);
         if MISSING {
             let present = s.eq(v, v);
             n = s.add(n, s.keep(present, one));
@@ -228,8 +228,8 @@ fn window_sums<S: Simd, const ORDER: u8, const SLOPE: bool, const MISSING: bool>
     }
     let (mut s1, mut s2, mut s3, mut s4) = (zero, zero, zero, zero);
     let (mut sx, mut p1, mut p2) = (zero, zero, zero);
-    for j in 0..w {
-        let v = s.load_at(rows, j);
+    for (j, at) in rows.array_windows().enumerate() {
+        let v = s.load(at);
         let mut d = s.sub(v, mean);
         if MISSING {
             d = s.keep(s.eq(v, v), d);
@@ -491,7 +491,10 @@ const MOVES: usize = 4;
 
 impl Blocks {
     fn run(&mut self, tile: &Tile) {
-        self.central = each!(self.central, _unused => vec![0.0; tile.x.len() + LANES]);
+        let Central { n, mean, m2, m3, m4, sxp, spp, scale } = &mut self.central;
+        for values in [n, mean, m2, m3, m4, sxp, spp, scale] {
+            values.resize(tile.x.len() + LANES, 0.0);
+        }
         let n = tile.x.len();
         match tile.span {
             Frame::Rows(w) => {

@@ -206,14 +206,24 @@ impl Kernel for SortedLanes<'_> {
 /// Takes `old` out of the sorted window and puts `new` in. `window` ends with a vector of +inf.
 #[inline(always)]
 fn replace<S: Simd>(s: S, window: &mut [[f64; LANES]], old: S::V, new: S::V) {
+    let Some((mut slot, rest)) = window.split_first_mut() else { return };
     let mut below = s.splat(f64::NEG_INFINITY);
-    let mut here = s.load(&window[0]);
-    for i in 0..window.len() - 1 {
-        let next = s.load(&window[i + 1]);
+    let mut here = s.load(slot);
+    // four at a time: the loop itself costs as much as the work on one
+    let (fours, rest) = rest.as_chunks_mut::<4>();
+    for four in fours {
+        for next_slot in four {
+            let next = s.load(next_slot);
+            let kept = s.select(s.lt(here, old), here, next);
+            s.store(s.min(kept, s.max(below, new)), slot);
+            (slot, below, here) = (next_slot, kept, next);
+        }
+    }
+    for next_slot in rest {
+        let next = s.load(next_slot);
         let kept = s.select(s.lt(here, old), here, next);
-        s.store(s.min(kept, s.max(below, new)), &mut window[i]);
-        below = kept;
-        here = next;
+        s.store(s.min(kept, s.max(below, new)), slot);
+        (slot, below, here) = (next_slot, kept, next);
     }
 }
 
@@ -234,18 +244,18 @@ fn mad_of_full<S: Simd>(s: S, window: &[[f64; LANES]], w: usize, median: S::V) -
     let k = w.div_ceil(2);
     let mut lower = s.splat(f64::INFINITY);
     if w % 2 == 1 {
-        for i in 0..=w - k {
-            let below = s.sub(median, s.load(&window[i]));
-            lower = s.min(lower, s.max(below, s.sub(s.load(&window[i + k - 1]), median)));
+        for (first, last) in window[..=w - k].iter().zip(&window[k - 1..]) {
+            let below = s.sub(median, s.load(first));
+            lower = s.min(lower, s.max(below, s.sub(s.load(last), median)));
         }
         return s.add(lower, s.splat(0.0));
     }
     let mut upper = lower;
     let mut above = s.sub(s.load(&window[k - 1]), median);
-    for i in 0..=w - k {
-        let below = s.sub(median, s.load(&window[i]));
-        // at i = w - k this reads the vector of +inf behind the window: there is no k + 1 from there
-        let next = s.sub(s.load(&window[i + k]), median);
+    // the last pair reads the vector of +inf behind the window: there is no k + 1 from there
+    for (first, last) in window[..=w - k].iter().zip(&window[k..]) {
+        let below = s.sub(median, s.load(first));
+        let next = s.sub(s.load(last), median);
         lower = s.min(lower, s.max(below, above));
         upper = s.min(upper, s.max(below, next));
         above = next;
@@ -272,9 +282,9 @@ fn mad_of_some<S: Simd>(
     let (mut lower, mut upper) = (median, median);
     for k in least.max(1)..=most.min(w) {
         let mut nearest = s.splat(f64::INFINITY);
-        for i in 0..=w - k {
-            let below = s.sub(median, s.load(&window[i]));
-            nearest = s.min(nearest, s.max(below, s.sub(s.load(&window[i + k - 1]), median)));
+        for (first, last) in window[..=w - k].iter().zip(&window[k - 1..]) {
+            let below = s.sub(median, s.load(first));
+            nearest = s.min(nearest, s.max(below, s.sub(s.load(last), median)));
         }
         let twice = s.splat(2.0 * k as f64);
         // n in {2k-1, 2k} has its lower middle at k; n in {2k-2, 2k-1} its upper one

@@ -21,7 +21,7 @@ pub fn median(tile: &Tile, w: usize, out: &mut [f64]) {
     for first in (0..count).step_by(LANES) {
         dispatch(SortBlocks { x: tile.x, w, first, count: LANES.min(count - first), blocks: &mut blocks });
     }
-    let nothing = SortedBlock::new(&[], w);
+    let nothing = SortedBlock::new(std::iter::empty(), w);
     let mut pair = Pair::new(w);
     for (b, right) in blocks.iter().enumerate() {
         let (begin, end) = (b * w, n.min((b + 1) * w));
@@ -45,12 +45,12 @@ struct SortedBlock {
 }
 
 impl SortedBlock {
-    fn new(sorted: &[(f64, u32)], w: usize) -> Self {
+    fn new(sorted: impl Iterator<Item = (f64, u32)>, w: usize) -> Self {
         let mut values = Vec::with_capacity(w + 2);
         let mut rows = Vec::with_capacity(w + 2);
         values.push(f64::NEG_INFINITY);
         rows.push(0);
-        for &(value, row) in sorted {
+        for (value, row) in sorted {
             values.push(value);
             rows.push(row);
         }
@@ -91,13 +91,9 @@ impl Kernel for SortBlocks<'_> {
         }
         sort(s, &mut keys, &mut rows);
         for lane in 0..count {
-            let sorted: Vec<(f64, u32)> = keys
-                .iter()
-                .zip(&rows)
-                .take_while(|(key, _)| key[lane] < f64::INFINITY)
-                .map(|(key, row)| (key[lane], row[lane] as u32))
-                .collect();
-            blocks.push(SortedBlock::new(&sorted, w));
+            let present = keys.partition_point(|key| key[lane] < f64::INFINITY);
+            let sorted = keys[..present].iter().zip(&rows).map(|(key, row)| (key[lane], row[lane] as u32));
+            blocks.push(SortedBlock::new(sorted, w));
         }
     }
 }
@@ -106,28 +102,31 @@ impl Kernel for SortBlocks<'_> {
 #[inline(always)]
 fn sort<S: Simd>(s: S, keys: &mut [[f64; LANES]], rows: &mut [[f64; LANES]]) {
     let n = keys.len();
-    let mut p = 1;
-    while p < n {
+    for level in 0..usize::BITS - (n - 1).leading_zeros() {
+        let p = 1 << level;
         let mut k = p;
         while k >= 1 {
-            let mut j = k % p;
-            while j + k < n {
-                for i in j..(j + k).min(n - k) {
-                    if i / (2 * p) == (i + k) / (2 * p) {
-                        let (a, b) = (s.load(&keys[i]), s.load(&keys[i + k]));
-                        let (row_a, row_b) = (s.load(&rows[i]), s.load(&rows[i + k]));
-                        let swap = s.lt(b, a);
-                        s.store(s.min(a, b), &mut keys[i]);
-                        s.store(s.max(a, b), &mut keys[i + k]);
-                        s.store(s.select(swap, row_b, row_a), &mut rows[i]);
-                        s.store(s.select(swap, row_a, row_b), &mut rows[i + k]);
+            for j in (k % p..n - k.min(n)).step_by(2 * k) {
+                let end = (j + k).min(n - k);
+                let (low_keys, high_keys) = keys.split_at_mut(j + k);
+                let (low_rows, high_rows) = rows.split_at_mut(j + k);
+                let low = low_keys[j..end].iter_mut().zip(&mut low_rows[j..end]);
+                for (i, ((a, row_a), (b, row_b))) in low.zip(high_keys.iter_mut().zip(high_rows)).enumerate() {
+                    // both in the same stretch of 2p
+                    if (j + i) >> (level + 1) != (j + i + k) >> (level + 1) {
+                        continue;
                     }
+                    let (key_a, key_b) = (s.load(a), s.load(b));
+                    let (at_a, at_b) = (s.load(row_a), s.load(row_b));
+                    let swap = s.lt(key_b, key_a);
+                    s.store(s.min(key_a, key_b), a);
+                    s.store(s.max(key_a, key_b), b);
+                    s.store(s.select(swap, at_b, at_a), row_a);
+                    s.store(s.select(swap, at_a, at_b), row_b);
                 }
-                j += 2 * k;
             }
             k /= 2;
         }
-        p *= 2;
     }
 }
 

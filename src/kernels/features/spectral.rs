@@ -52,8 +52,19 @@ struct Full {
     /// the groups of each band
     groups_of_band: Vec<Range<usize>>,
     /// per phase `cos` and `sin` of `2 pi j phase / w` for `j` in `0..8`; for the sliding transform only
-    fine: Vec<([f64; LANES], [f64; LANES])>,
+    fine: Vec<Turn>,
+    /// per phase and group the same for the bins of the group, 0 outside of the band; empty where it would be too large
+    table: Vec<Turn>,
 }
+
+/// `cos` and `sin` of eight bins at one phase.
+struct Turn {
+    cos: [f64; LANES],
+    sin: [f64; LANES],
+}
+
+/// Most values of a table of turns: 2 MiB, which stay in the caches beside the data.
+const TABLE_MAX: usize = 1 << 18;
 
 struct Group {
     first: usize,
@@ -66,6 +77,10 @@ impl Tables {
         Self { w, bands, full: OnceLock::new() }
     }
 
+    pub fn bands(&self) -> usize {
+        self.bands.len()
+    }
+
     fn full(&self) -> &Full {
         self.full.get_or_init(|| Full::new(&self.bands, self.w))
     }
@@ -76,7 +91,8 @@ impl Full {
         let bins = bands.bins(w);
         let angle = |j: usize| TAU * j as f64 / w as f64;
         let circle: Vec<(f64, f64)> = (0..w).map(|j| (angle(j).cos(), angle(j).sin())).collect();
-        let (mut groups, mut groups_of_band, mut fine) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut groups, mut groups_of_band) = (Vec::new(), Vec::new());
+        let (mut fine, mut table) = (Vec::new(), Vec::new());
         if w > DIRECT_MAX {
             for range in &bins {
                 let begin = groups.len();
@@ -86,10 +102,17 @@ impl Full {
                 }
                 groups_of_band.push(begin..groups.len());
             }
-            let row = |phase: usize| -> [(f64, f64); LANES] { std::array::from_fn(|j| circle[(j * phase) % w]) };
-            fine = (0..w).map(|phase| (row(phase).map(|v| v.0), row(phase).map(|v| v.1))).collect();
+            let turn = |phase: usize, first: usize, members: [f64; LANES]| Turn {
+                cos: std::array::from_fn(|j| members[j] * circle[(first + j) * phase % w].0),
+                sin: std::array::from_fn(|j| members[j] * circle[(first + j) * phase % w].1),
+            };
+            fine = (0..w).map(|phase| turn(phase, 0, [1.0; LANES])).collect();
+            if w * groups.len() * LANES * 2 <= TABLE_MAX {
+                let row = |phase: usize| groups.iter().map(move |group| turn(phase, group.first, group.members));
+                table = (0..w).flat_map(row).collect();
+            }
         }
-        Self { bins, circle, groups, groups_of_band, fine }
+        Self { bins, circle, groups, groups_of_band, fine, table }
     }
 }
 
@@ -108,7 +131,7 @@ impl<'a> Stage<'a> {
     pub fn run(&mut self, tile: &Tile, outs: &mut Vec<Vec<f64>>) {
         let w = self.tables.w;
         assert!(matches!(tile.span, Frame::Rows(rows) if rows == w), "one window length for all statistics");
-        let bands = self.tables.bands.len();
+        let bands = self.tables.bands();
         size_buffers(outs, bands, tile.results() + 2 * LANES);
         let outs = &mut outs[..bands];
         // rows whose window is shorter than w: only the first of the series
@@ -182,8 +205,8 @@ impl Kernel for Direct<'_> {
             let t = tile.first + row;
             let rows = &tile.padded[PAD + t + 1 - w..PAD + t + LANES];
             let (mut n, mut sum, mut anchor) = (zero, zero, zero);
-            for (j, y) in y.iter_mut().enumerate() {
-                *y = s.load_at(rows, j);
+            for (y, at) in y.iter_mut().zip(rows.array_windows()) {
+                *y = s.load(at);
                 anchor = s.select(s.eq(*y, *y), *y, anchor);
             }
             for v in y.iter() {
@@ -252,17 +275,20 @@ impl Transform {
 
     #[inline(always)]
     fn add<S: Simd>(&mut self, s: S, phase: &Phase, value: f64) {
-        let (cos, sin) = &phase.tables.fine[phase.at];
-        let (fine_cos, fine_sin) = (s.load(cos), s.load(sin));
-        let value = s.splat(value);
-        for ((re, im), &turn) in self.re.iter_mut().zip(&mut self.im).zip(&phase.turns) {
-            let (cos, sin) = phase.tables.circle[turn];
-            let (cos, sin) = (s.splat(cos), s.splat(sin));
-            let twiddle_re = s.sub(s.mul(cos, fine_cos), s.mul(sin, fine_sin));
-            let twiddle_im = s.add(s.mul(sin, fine_cos), s.mul(cos, fine_sin));
-            s.store(s.add(s.load(re), s.mul(value, twiddle_re)), re);
-            s.store(s.add(s.load(im), s.mul(value, twiddle_im)), im);
+        for g in 0..self.re.len() {
+            self.add_group(s, phase, g, s.splat(value));
         }
+    }
+
+    /// Adds a value to the bins of one group, and gives them.
+    #[inline(always)]
+    fn add_group<S: Simd>(&mut self, s: S, phase: &Phase, g: usize, value: S::V) -> (S::V, S::V) {
+        let (cos, sin) = phase.turn(s, g);
+        let re = s.add(s.load(&self.re[g]), s.mul(value, cos));
+        let im = s.add(s.load(&self.im[g]), s.mul(value, sin));
+        s.store(re, &mut self.re[g]);
+        s.store(im, &mut self.im[g]);
+        (re, im)
     }
 }
 
@@ -280,9 +306,27 @@ impl<'a> Phase<'a> {
         Self { tables, w, at: w - 1, turns: tables.groups.iter().map(|group| w - group.first).collect() }
     }
 
+    /// `cos` and `sin` of the bins of a group at this phase, 0 outside of the band.
+    #[inline(always)]
+    fn turn<S: Simd>(&self, s: S, g: usize) -> (S::V, S::V) {
+        let tables = self.tables;
+        if !tables.table.is_empty() {
+            let turn = &tables.table[self.at * tables.groups.len() + g];
+            return (s.load(&turn.cos), s.load(&turn.sin));
+        }
+        let (fine, members) = (&tables.fine[self.at], s.load(&tables.groups[g].members));
+        let (fine_cos, fine_sin) = (s.mul(members, s.load(&fine.cos)), s.mul(members, s.load(&fine.sin)));
+        let (cos, sin) = tables.circle[self.turns[g]];
+        let (cos, sin) = (s.splat(cos), s.splat(sin));
+        (s.sub(s.mul(cos, fine_cos), s.mul(sin, fine_sin)), s.add(s.mul(sin, fine_cos), s.mul(cos, fine_sin)))
+    }
+
     #[inline(always)]
     fn advance(&mut self) {
         self.at = if self.at + 1 == self.w { 0 } else { self.at + 1 };
+        if !self.tables.table.is_empty() {
+            return;
+        }
         for (turn, group) in self.turns.iter_mut().zip(&self.tables.groups) {
             *turn += group.first;
             *turn -= if *turn >= self.w { self.w } else { 0 };
@@ -306,11 +350,12 @@ impl Kernel for Sliding<'_> {
         let (mut centre, mut passed) = (0.0, 0.0);
         for t in begin..x.len() {
             let window = &x[t + 1 - w..=t];
+            let mut change = 0.0;
             if t > begin {
                 phase.advance();
                 let (new, old) = (x[t], x[t - w]);
                 let (y_new, y_old) = (about(new, centre), about(old, centre));
-                readings.add(s, &phase, y_new - y_old);
+                change = y_new - y_old;
                 sums.push(new, y_new);
                 sums.pop(old, y_old);
                 passed += y_new * y_new;
@@ -322,7 +367,7 @@ impl Kernel for Sliding<'_> {
             let spent = !(passed <= RESTART * sums.energy()) || passed == f64::INFINITY;
             if t == begin || phase.at == w - 1 || spent {
                 centre = mean(window).unwrap_or(0.0);
-                sums = Sums::default();
+                (sums, change) = (Sums::default(), 0.0);
                 readings.clear();
                 presence.clear();
                 // w steps on, the phase is again that of this row
@@ -337,29 +382,25 @@ impl Kernel for Sliding<'_> {
                 }
                 passed = sums.squares;
             }
-            if t < tile.first + skip {
-                continue;
-            }
-            let row = t - tile.first;
-            if sums.n < min_samples as f64 {
-                outs.iter_mut().for_each(|out| out[row] = f64::NAN);
-                continue;
-            }
             let whole = sums.n == w as f64;
-            let rest = s.splat(sums.first / sums.n);
+            let enough = sums.n >= min_samples as f64;
+            let (rest, change) = (s.splat(sums.first / sums.n), s.splat(change));
+            let row = t.checked_sub(tile.first + skip).map(|_| t - tile.first);
             for (of_band, out) in tables.groups_of_band.iter().zip(outs.iter_mut()) {
                 let mut energy = s.splat(0.0);
                 for g in of_band.clone() {
-                    let (mut re, mut im) = (s.load(&readings.re[g]), s.load(&readings.im[g]));
+                    let (mut re, mut im) = readings.add_group(s, &phase, g, change);
                     if !whole {
                         re = s.sub(re, s.mul(rest, s.load(&presence.re[g])));
                         im = s.sub(im, s.mul(rest, s.load(&presence.im[g])));
                     }
-                    let power = s.add(s.mul(re, re), s.mul(im, im));
-                    energy = s.add(energy, s.mul(power, s.load(&tables.groups[g].members)));
+                    energy = s.add(energy, s.add(s.mul(re, re), s.mul(im, im)));
                 }
-                let e = s.to_array(energy);
-                out[row] = ((e[0] + e[1]) + (e[2] + e[3])) + ((e[4] + e[5]) + (e[6] + e[7]));
+                if let Some(row) = row {
+                    let e = s.to_array(energy);
+                    let sum = ((e[0] + e[1]) + (e[2] + e[3])) + ((e[4] + e[5]) + (e[6] + e[7]));
+                    out[row] = if enough { sum } else { f64::NAN };
+                }
             }
         }
     }
