@@ -11,7 +11,7 @@ use crate::kernels::parallel;
 use crate::kernels::params::{Bands, Window};
 
 /// What every operation takes. `window_size` counts rows, or nanoseconds with `by`.
-#[derive(Deserialize)]
+
 struct WindowKwargs {
     window_size: i64,
     by: bool,
