@@ -20,6 +20,7 @@ pub trait Arithmetic: Copy {
     fn sub(self, a: Self::V, b: Self::V) -> Self::V;
     fn mul(self, a: Self::V, b: Self::V) -> Self::V;
     fn div(self, a: Self::V, b: Self::V) -> Self::V;
+    fn sqrt(self, a: Self::V) -> Self::V;
 }
 
 /// The operations on eight lanes. A mask has one value per lane, true or false.
@@ -39,7 +40,6 @@ pub trait Simd: Arithmetic {
     fn store_at(self, a: Self::V, out: &mut [f64], at: usize) {
         self.store(a, (&mut out[at..at + LANES]).try_into().expect("eight values"));
     }
-    fn sqrt(self, a: Self::V) -> Self::V;
     /// The smaller; where one is NaN, `b`.
     fn min(self, a: Self::V, b: Self::V) -> Self::V;
     /// The larger; where one is NaN, `b`.
@@ -78,10 +78,11 @@ pub fn level() -> Level {
         let forced = std::env::var("ACM_RS_ISA").unwrap_or_default();
         #[cfg(target_arch = "x86_64")]
         {
-            let avx512 = is_x86_feature_detected!("avx512f")
+            let avx2 = is_x86_feature_detected!("avx2");
+            let avx512 = avx2
+                && is_x86_feature_detected!("avx512f")
                 && is_x86_feature_detected!("avx512dq")
                 && is_x86_feature_detected!("avx512vl");
-            let avx2 = is_x86_feature_detected!("avx2");
             match forced.as_str() {
                 "portable" => Level::Portable,
                 "avx2" if avx2 => Level::Avx2,
@@ -161,6 +162,10 @@ impl Arithmetic for Scalar {
     fn div(self, a: f64, b: f64) -> f64 {
         a / b
     }
+    #[inline(always)]
+    fn sqrt(self, a: f64) -> f64 {
+        a.sqrt()
+    }
 }
 
 /// Arrays, for machines without AVX2.
@@ -211,6 +216,10 @@ impl Arithmetic for Portable {
     fn div(self, a: Self::V, b: Self::V) -> Self::V {
         lanewise!(a, b, a / b)
     }
+    #[inline(always)]
+    fn sqrt(self, a: Self::V) -> Self::V {
+        a.map(f64::sqrt)
+    }
 }
 
 impl Simd for Portable {
@@ -227,10 +236,6 @@ impl Simd for Portable {
     #[inline(always)]
     fn store(self, a: Self::V, out: &mut [f64; LANES]) {
         *out = a;
-    }
-    #[inline(always)]
-    fn sqrt(self, a: Self::V) -> Self::V {
-        a.map(f64::sqrt)
     }
     #[inline(always)]
     fn min(self, a: Self::V, b: Self::V) -> Self::V {
@@ -291,7 +296,7 @@ mod x86 {
         kernel.run(Avx2(()))
     }
 
-    // SAFETY: call only where the processor has these three.
+    // SAFETY: call only where the processor has these.
     #[target_feature(enable = "avx2,avx512f,avx512dq,avx512vl")]
     pub unsafe fn run_avx512<K: Kernel>(kernel: K) -> K::Output {
         kernel.run(Avx512(()))
@@ -336,6 +341,10 @@ mod x86 {
         fn div(self, a: Self::V, b: Self::V) -> Self::V {
             halves!(_mm256_div_pd, a, b)
         }
+        #[inline(always)]
+        fn sqrt(self, a: Self::V) -> Self::V {
+            halves!(_mm256_sqrt_pd, a)
+        }
     }
 
     impl Simd for Avx2 {
@@ -359,10 +368,6 @@ mod x86 {
                 _mm256_storeu_pd(out.as_mut_ptr(), a[0]);
                 _mm256_storeu_pd(out.as_mut_ptr().add(4), a[1]);
             }
-        }
-        #[inline(always)]
-        fn sqrt(self, a: Self::V) -> Self::V {
-            halves!(_mm256_sqrt_pd, a)
         }
         #[inline(always)]
         fn min(self, a: Self::V, b: Self::V) -> Self::V {
@@ -442,6 +447,10 @@ mod x86 {
         fn div(self, a: Self::V, b: Self::V) -> Self::V {
             wide!(_mm512_div_pd(a, b))
         }
+        #[inline(always)]
+        fn sqrt(self, a: Self::V) -> Self::V {
+            wide!(_mm512_sqrt_pd(a))
+        }
     }
 
     impl Simd for Avx512 {
@@ -460,10 +469,6 @@ mod x86 {
         #[inline(always)]
         fn store(self, a: Self::V, out: &mut [f64; LANES]) {
             wide!(_mm512_storeu_pd(out.as_mut_ptr(), a))
-        }
-        #[inline(always)]
-        fn sqrt(self, a: Self::V) -> Self::V {
-            wide!(_mm512_sqrt_pd(a))
         }
         #[inline(always)]
         fn min(self, a: Self::V, b: Self::V) -> Self::V {

@@ -92,10 +92,6 @@ impl Plan {
         self.spectrum = Some((spectral::Tables::new(bands, w), min_samples));
         self
     }
-
-    pub fn statistics(&self) -> &[Statistic] {
-        &self.statistics
-    }
 }
 
 /// A column to read from.
@@ -150,7 +146,7 @@ struct Tile<'a> {
     missing: bool,
     /// Whether row 0 is the first of the series.
     at_start: bool,
-    span: Frame<'a>,
+    frame: Frame<'a>,
     min_samples: usize,
 }
 
@@ -182,7 +178,7 @@ impl Tile<'_> {
     }
 
     fn window_start(&self, t: usize) -> usize {
-        match self.span {
+        match self.frame {
             Frame::Rows(w) => (t + 1).saturating_sub(w),
             Frame::Times(times) => times.start[t],
         }
@@ -285,11 +281,12 @@ impl<'a> Pass<'a> {
         let mut start = 0;
         while start < n {
             let from = context(span, times, start);
-            let narrow = match span {
-                Span::Rows(w) => 64 * w.min(PAD),
+            // each of the eight lanes begins with a window of context: at most an eighth of its rows
+            let lanes = match span {
+                Span::Rows(w) => 8 * LANES * w.min(PAD),
                 Span::Duration(_) => 0,
             };
-            let rows = TILE.max(narrow).max(4 * (start - from));
+            let rows = TILE.max(lanes).max(4 * (start - from));
             // a last tile of less than half a tile goes with the one before
             let end = if n - start < rows + rows / 2 { n } else { start + rows };
             self.tile(source, times, from..end, start - from, sinks);
@@ -324,7 +321,7 @@ impl<'a> Pass<'a> {
             first,
             missing,
             at_start: rows.start == 0,
-            span: frame,
+            frame,
             min_samples: plan.window.min_samples(),
         };
         let results = tile.results();

@@ -113,16 +113,18 @@ impl Stage {
     pub fn run(&mut self, tile: &Tile, outs: &mut Vec<Vec<f64>>) {
         size_buffers(outs, self.statistics.len(), tile.results().next_multiple_of(LANES));
         let outs = &mut outs[..self.statistics.len()];
-        match tile.span {
+        match tile.frame {
             Frame::Rows(w) if w <= DIRECT_MAX => {
                 self.filled.clear();
                 if tile.missing {
                     fill_forward(tile, &mut self.filled);
                 }
+                let full: Vec<_> = self.statistics.iter().map(|s| factors(Scalar, *s, w as f64)).collect();
                 let direct = Direct {
                     tile,
                     w,
                     statistics: &self.statistics,
+                    full_factors: &full,
                     outs,
                     anchors: if tile.missing { &self.filled } else { &tile.padded[PAD..] },
                 };
@@ -158,6 +160,8 @@ struct Direct<'a> {
     tile: &'a Tile<'a>,
     w: usize,
     statistics: &'a [Statistic],
+    /// of windows without missing rows
+    full_factors: &'a [Factors<f64>],
     outs: &'a mut [Vec<f64>],
     /// Per row a reading of its window, if the window has one.
     anchors: &'a [f64],
@@ -170,7 +174,7 @@ impl<const ORDER: u8, const SLOPE: bool> Kernel for Ordered<'_, ORDER, SLOPE> {
 
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let Direct { tile, w, statistics, outs, anchors } = self.0;
+        let Direct { tile, w, statistics, full_factors, outs, anchors } = self.0;
         for first in (0..tile.results()).step_by(LANES) {
             let t = tile.first + first;
             // the rows of the group's first window; the other windows lie one row further each
@@ -183,8 +187,13 @@ impl<const ORDER: u8, const SLOPE: bool> Kernel for Ordered<'_, ORDER, SLOPE> {
                 window_sums::<S, ORDER, SLOPE, true>(s, rows, w, anchor)
             };
             rescue::<S, ORDER, SLOPE>(s, rows, w, anchor, &mut central);
-            for (statistic, out) in statistics.iter().zip(outs.iter_mut()) {
-                s.store_at(finish(s, *statistic, &central, tile), out, first);
+            for ((statistic, full_factors), out) in statistics.iter().zip(full_factors).zip(outs.iter_mut()) {
+                let factors = if full {
+                    Factors { per_n: s.splat(full_factors.per_n), own: s.splat(full_factors.own) }
+                } else {
+                    factors(s, *statistic, central.n)
+                };
+                s.store_at(finish(s, *statistic, &central, factors, tile), out, first);
             }
         }
     }
@@ -221,7 +230,8 @@ fn window_sums<S: Simd, const ORDER: u8, const SLOPE: bool, const MISSING: bool>
     if !MISSING {
         n = s.splat(w as f64);
     }
-    let mean = s.add(anchor, s.div(sum, n));
+    let per_n = if MISSING { s.div(one, n) } else { s.splat(1.0 / w as f64) };
+    let mean = s.add(anchor, s.mul(sum, per_n));
     let mut central = Central { n, mean, m2: zero, m3: zero, m4: zero, sxp: zero, spp: zero, scale: one };
     if ORDER == 1 {
         return central;
@@ -252,9 +262,10 @@ fn window_sums<S: Simd, const ORDER: u8, const SLOPE: bool, const MISSING: bool>
         }
     }
     if SLOPE && !MISSING {
-        p2 = s.splat((0..w).map(|j| position(j, w) * position(j, w)).sum());
+        // exact: half-integers
+        p2 = s.splat((w * (w * w - 1)) as f64 / 12.0);
     }
-    let about_mean = about_mean(s, n, Power { s1, s2, s3, s4, sx, p1, p2 });
+    let about_mean = about_mean(s, n, per_n, Power { s1, s2, s3, s4, sx, p1, p2 });
     central.m2 = about_mean.m2;
     central.m3 = about_mean.m3;
     central.m4 = about_mean.m4;
@@ -277,10 +288,10 @@ struct Power<V> {
 
 /// The same about the mean. `mean` of the result is the distance from that point to the mean.
 #[inline(always)]
-fn about_mean<S: Arithmetic>(s: S, n: S::V, sums: Power<S::V>) -> Central<S::V> {
+fn about_mean<S: Arithmetic>(s: S, n: S::V, per_n: S::V, sums: Power<S::V>) -> Central<S::V> {
     let Power { s1, s2, s3, s4, sx, p1, p2 } = sums;
-    let shift = s.div(s1, n);
-    let middle = s.div(p1, n);
+    let shift = s.mul(s1, per_n);
+    let middle = s.mul(p1, per_n);
     let square = s.mul(shift, shift);
     // m2 = s2 - shift s1
     let m2 = s.sub(s2, s.mul(shift, s1));
@@ -376,8 +387,8 @@ fn scaled_sums(window: &[f64], position: impl Fn(usize) -> f64) -> Central<f64> 
         sums.p1 += p;
         sums.p2 += p * p;
     }
-    let mut out = about_mean(Scalar, n, sums);
-    out.mean = (anchor + mean) * up;
+    let mut out = about_mean(Scalar, n, 1.0 / n, sums);
+    out.mean = (anchor + (mean + out.mean)) * up;
     out.scale = up;
     out
 }
@@ -389,33 +400,50 @@ fn powers_of_two(a: f64) -> (f64, f64) {
     (power(-exponent), power(exponent))
 }
 
+/// What a statistic takes from the number of readings alone: computed once where all windows are full.
+#[derive(Clone, Copy)]
+struct Factors<V> {
+    per_n: V,
+    own: V,
+}
+
+#[inline(always)]
+fn factors<S: Arithmetic>(s: S, statistic: Statistic, n: S::V) -> Factors<S::V> {
+    let (one, two, three) = (s.splat(1.0), s.splat(2.0), s.splat(3.0));
+    let own = match statistic {
+        Statistic::Std { ddof } => s.div(one, s.sub(n, s.splat(f64::from(ddof)))),
+        Statistic::Skew { .. } => s.div(s.sqrt(s.mul(n, s.sub(n, one))), s.sub(n, two)),
+        Statistic::Kurtosis { .. } => s.div(s.sub(n, one), s.mul(s.sub(n, two), s.sub(n, three))),
+        _ => one,
+    };
+    Factors { per_n: s.div(one, n), own }
+}
+
 /// The result of one statistic, NaN where the window holds too few readings.
 #[inline(always)]
-fn finish<S: Simd>(s: S, statistic: Statistic, central: &Central<S::V>, tile: &Tile) -> S::V {
-    // positions of durations are nanoseconds, slopes per second
-    let per = if matches!(tile.span, Frame::Times(_)) { 1e9 } else { 1.0 };
+fn finish<S: Simd>(s: S, statistic: Statistic, central: &Central<S::V>, factors: Factors<S::V>, tile: &Tile) -> S::V {
     let Central { n, mean, m2, m3, m4, sxp, spp, scale } = *central;
+    let Factors { per_n, own } = factors;
     let (value, least) = match statistic {
         Statistic::Mean => (mean, 1),
-        Statistic::Std { ddof } => {
-            let freedom = s.sub(n, s.splat(f64::from(ddof)));
-            (s.mul(s.sqrt(s.div(m2, freedom)), scale), 2.max(ddof as usize + 1))
-        }
+        Statistic::Std { ddof } => (s.mul(s.sqrt(s.mul(m2, own)), scale), 2.max(ddof as usize + 1)),
         Statistic::Skew { bias } => {
             // g1 = (m3 / n) / (m2 / n)^1.5
-            let variance = s.div(m2, n);
-            let g1 = s.div(s.div(m3, n), s.mul(variance, s.sqrt(variance)));
-            let factor = s.div(s.sqrt(s.mul(n, s.sub(n, s.splat(1.0)))), s.sub(n, s.splat(2.0)));
-            (if bias { g1 } else { s.mul(g1, factor) }, 3)
+            let variance = s.mul(m2, per_n);
+            let g1 = s.div(s.mul(m3, per_n), s.mul(variance, s.sqrt(variance)));
+            (if bias { g1 } else { s.mul(g1, own) }, 3)
         }
         Statistic::Kurtosis { bias } => {
-            let variance = s.div(m2, n);
-            let g2 = s.sub(s.div(s.div(m4, n), s.mul(variance, variance)), s.splat(3.0));
-            let factor = s.div(s.sub(n, s.splat(1.0)), s.mul(s.sub(n, s.splat(2.0)), s.sub(n, s.splat(3.0))));
-            let unbiased = s.mul(factor, s.add(s.mul(s.add(n, s.splat(1.0)), g2), s.splat(6.0)));
+            let variance = s.mul(m2, per_n);
+            let g2 = s.sub(s.div(s.mul(m4, per_n), s.mul(variance, variance)), s.splat(3.0));
+            let unbiased = s.mul(own, s.add(s.mul(s.add(n, s.splat(1.0)), g2), s.splat(6.0)));
             (if bias { g2 } else { unbiased }, 4)
         }
-        Statistic::Slope => (s.mul(s.mul(s.div(sxp, spp), s.splat(per)), scale), 2),
+        Statistic::Slope => {
+            // positions of durations are nanoseconds, slopes per second
+            let per = if matches!(tile.frame, Frame::Times(_)) { 1e9 } else { 1.0 };
+            (s.mul(s.mul(s.div(sxp, spp), s.splat(per)), scale), 2)
+        }
         _ => unreachable!("not a moment"),
     };
     // + 0.0: no result is -0.0
@@ -482,7 +510,7 @@ impl Sums {
     /// `mean` of the result is the distance from the anchor.
     fn central(&self) -> Central<f64> {
         let Self { n, s1, s2, s3, s4, sx, p1, p2 } = *self;
-        about_mean(Scalar, n, Power { s1, s2, s3, s4, sx, p1, p2 })
+        about_mean(Scalar, n, 1.0 / n, Power { s1, s2, s3, s4, sx, p1, p2 })
     }
 }
 
@@ -496,7 +524,7 @@ impl Blocks {
             values.resize(tile.x.len() + LANES, 0.0);
         }
         let n = tile.x.len();
-        match tile.span {
+        match tile.frame {
             Frame::Rows(w) => {
                 for border in (0..n).step_by(w) {
                     self.pair(tile, border.saturating_sub(w), border, n.min(border + w));
@@ -517,7 +545,7 @@ impl Blocks {
     /// The rows `border..end`, whose windows begin in `left..=border`.
     fn pair(&mut self, tile: &Tile, left: usize, border: usize, end: usize) {
         let x = tile.x;
-        let position = |i: usize| match tile.span {
+        let position = |i: usize| match tile.frame {
             Frame::Rows(_) => i as f64 - border as f64,
             // i128: the difference of two i64 may not fit
             Frame::Times(times) => (i128::from(times.nanoseconds[i]) - i128::from(times.nanoseconds[border])) as f64,
@@ -525,7 +553,7 @@ impl Blocks {
         let nearest = x[left..border].iter().rev().chain(&x[border..end]).find(|v| !v.is_nan());
         let mut anchor = Anchor { value: nearest.copied().unwrap_or(0.0), position: 0.0 };
         let begin = tile.window_start(border).max(left);
-        self.take_suffix(x, begin, border, anchor, &position);
+        self.take_suffix(x, begin, border, anchor, position);
         let mut prefix = Sums::default();
         // first row of the run of equal readings that ends at the current row, missing ones passed over
         let (mut run, mut run_value) = (begin, f64::NAN);
@@ -564,10 +592,10 @@ impl Blocks {
                 }
                 anchor.value += central.mean;
                 anchor.position += sums.p1 / sums.n;
-                self.take_suffix(x, begin, border, anchor, &position);
+                self.take_suffix(x, begin, border, anchor, position);
                 prefix = Sums::default();
-                for (i, &v) in x.iter().enumerate().take(t + 1).skip(border) {
-                    prefix.push(v, position(i), anchor);
+                for i in border..=t {
+                    prefix.push(x[i], position(i), anchor);
                 }
                 sums = self.suffix[start - begin].plus(&prefix);
                 central = sums.central();
@@ -581,7 +609,7 @@ impl Blocks {
     }
 
     /// `suffix[i]` becomes the sums of the rows `begin + i..border`.
-    fn take_suffix(&mut self, x: &[f64], begin: usize, border: usize, anchor: Anchor, position: &dyn Fn(usize) -> f64) {
+    fn take_suffix(&mut self, x: &[f64], begin: usize, border: usize, anchor: Anchor, position: impl Fn(usize) -> f64) {
         self.suffix.clear();
         self.suffix.resize(border.saturating_sub(begin) + 1, Sums::default());
         let mut sums = Sums::default();
@@ -619,7 +647,8 @@ impl Kernel for Finish<'_> {
         for at in (0..self.tile.results()).step_by(LANES) {
             let central = each!(*self.central, a => s.load_at(a, self.tile.first + at));
             for (statistic, out) in self.statistics.iter().zip(self.outs.iter_mut()) {
-                s.store_at(finish(s, *statistic, &central, self.tile), out, at);
+                let factors = factors(s, *statistic, central.n);
+                s.store_at(finish(s, *statistic, &central, factors, self.tile), out, at);
             }
         }
     }

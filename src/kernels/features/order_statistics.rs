@@ -23,6 +23,7 @@ use crate::kernels::simd::{Kernel, LANES, Simd, dispatch};
 
 /// Windows up to this many rows are sorted in lanes; above, one row costs less in a sorted array.
 const LANES_MAX: usize = 160;
+const _: () = assert!(LANES_MAX <= PAD);
 /// A normal distribution's standard deviation in units of its MAD, `1 / Phi^-1(3/4)`, with the digits that ACM uses.
 const NORMAL: f64 = 1.4826;
 
@@ -53,7 +54,7 @@ impl Stage {
         let padded = segment(m) * LANES;
         self.median.resize(padded, 0.0);
         self.mad.resize(if want_mad { padded } else { 0 }, 0.0);
-        match tile.span {
+        match tile.frame {
             Frame::Rows(w) if w <= LANES_MAX => dispatch(SortedLanes {
                 tile,
                 w,
@@ -66,7 +67,6 @@ impl Stage {
             _ => sorted_array(tile, &mut self.median, &mut self.mad),
         }
         size_buffers(outs, self.statistics.len(), padded);
-        self.median.resize(padded, 0.0);
         for (statistic, out) in self.statistics.iter().zip(outs) {
             dispatch(Finish { statistic: *statistic, tile, median: &self.median, mad: &self.mad, out });
         }
@@ -138,7 +138,7 @@ impl Kernel for SortedLanes<'_> {
         let Self { tile, w, scratch, median, mad } = self;
         let steps = segment(tile.results());
         let want_mad = !mad.is_empty();
-        // row q of a lane enters at step q; before its first result come the w rows of its first window and the one before
+        // at step q row q of a lane leaves and row q + w enters
         let from = PAD + tile.first - w;
         interleave(s, &tile.padded[from..], steps, steps + w, f64::INFINITY, &mut scratch.rows);
         scratch.window.clear();

@@ -132,13 +132,15 @@ fn sort<S: Simd>(s: S, keys: &mut [[f64; LANES]], rows: &mut [[f64; LANES]]) {
 
 /// No reading at this row.
 const MISSING: u32 = u32::MAX;
+/// Bits before the first rank and behind the last one, always set, where a search ends that finds none between.
+const GUARD: usize = 64;
 
 /// Two neighbouring blocks and the window that slides from one to the other.
 struct Pair {
     w: usize,
-    /// the readings of both in ascending order
+    /// the readings of both in ascending order, from `GUARD` on
     values: Vec<f64>,
-    /// the rank of each row of the left block, then of the right one
+    /// the rank, counted from `GUARD`, of each row of the left block, then of the right one
     ranks: Vec<u32>,
     /// the ranks in the window
     bits: Vec<u64>,
@@ -149,12 +151,16 @@ struct Pair {
 }
 
 impl Pair {
+    /// # Panics
+    /// If the window has so many rows that a rank does not fit its type.
     fn new(w: usize) -> Self {
+        let ranks = 2 * w + GUARD;
+        assert!(ranks < MISSING as usize, "a window of at most 2^31 - 64 rows, got {w}");
         Self {
             w,
-            values: vec![0.0; 2 * w],
+            values: vec![0.0; ranks + GUARD],
             ranks: vec![MISSING; 2 * w],
-            bits: vec![0; 2 * w / 64 + 2],
+            bits: vec![0; ranks / 64 + 3],
             count: 0,
             at: 0,
             below: 0,
@@ -167,46 +173,49 @@ impl Pair {
         self.ranks.fill(MISSING);
         let (nl, nr) = (left.len(), right.len());
         let total = nl + nr;
-        // from both ends at once: two independent chains of comparisons
+        let values = &mut self.values[GUARD..GUARD + total];
+        // from both ends at once, two independent chains; masks, because a branch would be guessed wrong half of the time
         let (mut i, mut j) = (1, 1);
         let (mut i_end, mut j_end) = (nl, nr);
-        for r in 0..total / 2 {
+        let choose = |first: bool, a: u32, b: u32| b ^ ((a ^ b) & 0_u32.wrapping_sub(u32::from(first)));
+        for r in 0..total.div_ceil(2) {
             let (a, b) = (left.values[i], right.values[j]);
             let from_left = a <= b;
-            self.values[r] = if from_left { a } else { b };
-            let row = if from_left { left.rows[i] } else { right.rows[j] + w };
-            self.ranks[row as usize] = r as u32;
+            values[r] = if from_left { a } else { b };
+            let row = choose(from_left, left.rows[i], right.rows[j] + w);
+            self.ranks[row as usize] = (r + GUARD) as u32;
             i += usize::from(from_left);
             j += usize::from(!from_left);
             let (a, b) = (left.values[i_end], right.values[j_end]);
             let from_right = a <= b;
+            // the middle one of an odd number is the same from both ends
             let r = total - 1 - r;
-            self.values[r] = if from_right { b } else { a };
-            let row = if from_right { right.rows[j_end] + w } else { left.rows[i_end] };
-            self.ranks[row as usize] = r as u32;
+            values[r] = if from_right { b } else { a };
+            let row = choose(from_right, right.rows[j_end] + w, left.rows[i_end]);
+            self.ranks[row as usize] = (r + GUARD) as u32;
             j_end -= usize::from(from_right);
             i_end -= usize::from(!from_right);
-        }
-        if total % 2 == 1 {
-            let (a, b) = (left.values[i], right.values[j]);
-            let row = if a <= b { left.rows[i] } else { right.rows[j] + w };
-            self.values[total / 2] = a.min(b);
-            self.ranks[row as usize] = (total / 2) as u32;
         }
         self.bits.fill(0);
         for &rank in self.ranks[..self.w].iter().filter(|rank| **rank != MISSING) {
             self.bits[rank as usize / 64] |= 1 << (rank % 64);
         }
         self.count = nl;
-        (self.at, self.below) = (0, 0);
         // whole words first: the median of the left block lies w/2 bits away
         let target = self.count.saturating_sub(1) / 2;
-        let mut word = 0;
-        while self.below + (self.bits[word].count_ones() as usize) < target {
-            self.below += self.bits[word].count_ones() as usize;
+        let (mut word, mut below) = (GUARD / 64, 0);
+        while below + (self.bits[word].count_ones() as usize) < target {
+            below += self.bits[word].count_ones() as usize;
             word += 1;
         }
-        self.at = word * 64;
+        (self.at, self.below) = (word * 64, below);
+        self.bits[0] = !0;
+        let behind = (GUARD + total).div_ceil(64);
+        self.bits[behind..].fill(!0);
+        while self.below < target {
+            self.at = self.from(self.from(self.at) + 1);
+            self.below += 1;
+        }
     }
 
     /// Row `i` of the right block enters, row `i` of the left one leaves.
@@ -223,27 +232,23 @@ impl Pair {
             self.count += 1;
             self.below += usize::from((new as usize) < self.at);
         }
-        if self.count == 0 {
-            return;
-        }
-        let target = (self.count - 1) / 2;
-        while self.below > target {
-            self.at = self.before(self.at);
-            self.below -= 1;
-        }
-        self.at = self.from(self.at);
-        while self.below < target {
-            self.at = self.from(self.at + 1);
-            self.below += 1;
-        }
+        // one row moves the middle by at most one; all three answers are taken, because which one is needed cannot be guessed
+        let target = self.count.saturating_sub(1) / 2;
+        let here = self.from(self.at);
+        let above = self.from(here + 1);
+        let beneath = self.before(self.at);
+        let (up, down) = (self.below < target, self.below > target);
+        self.at = if up { above } else { here };
+        self.at = if down { beneath } else { self.at };
+        self.below = self.below + usize::from(up) - usize::from(down);
     }
 
     /// The median of a window that is not empty.
     #[inline(always)]
     fn median(&self) -> f64 {
-        let lower = self.values[self.at];
-        let upper = if self.count % 2 == 0 { self.values[self.from(self.at + 1)] } else { lower };
-        midpoint(lower, upper)
+        let next = self.from(self.at + 1);
+        let upper = if self.count % 2 == 0 { next } else { self.at };
+        midpoint(self.values[self.at], self.values[upper])
     }
 
     /// The first rank of the window from `rank` on.

@@ -130,7 +130,7 @@ impl<'a> Stage<'a> {
     /// Writes each band's energies to the buffer of its place.
     pub fn run(&mut self, tile: &Tile, outs: &mut Vec<Vec<f64>>) {
         let w = self.tables.w;
-        assert!(matches!(tile.span, Frame::Rows(rows) if rows == w), "one window length for all statistics");
+        assert!(matches!(tile.frame, Frame::Rows(rows) if rows == w), "one window length for all statistics");
         let bands = self.tables.bands();
         size_buffers(outs, bands, tile.results() + 2 * LANES);
         let outs = &mut outs[..bands];

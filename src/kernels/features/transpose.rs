@@ -41,7 +41,7 @@ pub fn interleave<S: Simd>(s: S, x: &[f64], stride: usize, steps: usize, missing
 /// `out[j * rows.len() + q] = rows[q][j]`.
 #[inline(always)]
 pub fn deinterleave(rows: &[[f64; LANES]], out: &mut [f64]) {
-    for (j, segment) in out.chunks_exact_mut(rows.len()).enumerate().take(LANES) {
+    for (j, segment) in out.chunks_exact_mut(rows.len()).enumerate() {
         let (to, to_rest) = segment.as_chunks_mut::<LANES>();
         let (from, from_rest) = rows.as_chunks::<LANES>();
         for (to, from) in to.iter_mut().zip(from) {
