@@ -33,6 +33,9 @@ const DIRECT_MAX: usize = 32;
 /// Energy since the last start, in units of the window's, from which the sliding transform starts afresh.
 const RESTART: f64 = 1e4;
 
+/// Plans of transforms up to this length are kept for the next column; all plans together grow with its square.
+const PLANS_KEPT: usize = 512;
+
 /// What the transforms of one window length share.
 pub struct Tables {
     w: usize,
@@ -47,14 +50,17 @@ struct Full {
     bins: Vec<Range<usize>>,
     /// `cos` and `sin` of `2 pi j / w`
     circle: Vec<(f64, f64)>,
+    /// for the direct transform `cos` and `sin` of `2 pi k j / w` for `j` in `1..w/2`, bin after bin
+    direct: Vec<(f64, f64)>,
     /// the bins of the bands in groups of eight neighbours, no group in two bands
     groups: Vec<Group>,
     /// the groups of each band
     groups_of_band: Vec<Range<usize>>,
-    /// per phase `cos` and `sin` of `2 pi j phase / w` for `j` in `0..8`; for the sliding transform only
-    fine: Vec<Turn>,
-    /// per phase and group the same for the bins of the group, 0 outside of the band; empty where it would be too large
+    /// for the sliding transform per phase and group `cos` and `sin` of `2 pi k phase / w` for the bins `k` of the group, 0 outside
+    /// of its band; empty where it would be too large
     table: Vec<Turn>,
+    /// in its place per phase the turns of the bins 0..8
+    fine: Vec<Turn>,
 }
 
 /// `cos` and `sin` of eight bins at one phase.
@@ -91,9 +97,12 @@ impl Full {
         let bins = bands.bins(w);
         let angle = |j: usize| TAU * j as f64 / w as f64;
         let circle: Vec<(f64, f64)> = (0..w).map(|j| (angle(j).cos(), angle(j).sin())).collect();
-        let (mut groups, mut groups_of_band) = (Vec::new(), Vec::new());
+        let (mut direct, mut groups, mut groups_of_band) = (Vec::new(), Vec::new(), Vec::new());
         let (mut fine, mut table) = (Vec::new(), Vec::new());
-        if w > DIRECT_MAX {
+        if w <= DIRECT_MAX {
+            let of_bin = |k: usize| (1..w.div_ceil(2)).map(move |j| (k, j));
+            direct = bins.iter().cloned().flatten().flat_map(of_bin).map(|(k, j)| circle[k * j % w]).collect();
+        } else {
             for range in &bins {
                 let begin = groups.len();
                 for first in range.clone().step_by(LANES) {
@@ -106,13 +115,30 @@ impl Full {
                 cos: std::array::from_fn(|j| members[j] * circle[(first + j) * phase % w].0),
                 sin: std::array::from_fn(|j| members[j] * circle[(first + j) * phase % w].1),
             };
-            fine = (0..w).map(|phase| turn(phase, 0, [1.0; LANES])).collect();
             if w * groups.len() * LANES * 2 <= TABLE_MAX {
                 let row = |phase: usize| groups.iter().map(move |group| turn(phase, group.first, group.members));
                 table = (0..w).flat_map(row).collect();
+            } else {
+                fine = (0..w).map(|phase| turn(phase, 0, [1.0; LANES])).collect();
             }
         }
-        Self { bins, circle, groups, groups_of_band, fine, table }
+        Self { bins, circle, direct, groups, groups_of_band, fine, table }
+    }
+}
+
+impl Full {
+    /// `cos` and `sin` of the bins of a group at a phase, 0 outside of the band; `turn` is how far its first bin has turned.
+    #[inline(always)]
+    fn turn<S: Simd>(&self, s: S, g: usize, phase: usize, turn: usize) -> (S::V, S::V) {
+        if !self.table.is_empty() {
+            let turn = &self.table[phase * self.groups.len() + g];
+            return (s.load(&turn.cos), s.load(&turn.sin));
+        }
+        let (fine, members) = (&self.fine[phase], s.load(&self.groups[g].members));
+        let (fine_cos, fine_sin) = (s.mul(members, s.load(&fine.cos)), s.mul(members, s.load(&fine.sin)));
+        let (cos, sin) = self.circle[turn];
+        let (cos, sin) = (s.splat(cos), s.splat(sin));
+        (s.sub(s.mul(cos, fine_cos), s.mul(sin, fine_sin)), s.add(s.mul(sin, fine_cos), s.mul(cos, fine_sin)))
     }
 }
 
@@ -120,11 +146,12 @@ pub struct Stage<'a> {
     tables: &'a Tables,
     min_samples: usize,
     planner: RealFftPlanner<f64>,
+    y: Vec<f64>,
 }
 
 impl<'a> Stage<'a> {
     pub fn new(tables: &'a Tables, min_samples: usize) -> Self {
-        Self { tables, min_samples, planner: RealFftPlanner::new() }
+        Self { tables, min_samples, planner: RealFftPlanner::new(), y: Vec::new() }
     }
 
     /// Writes each band's energies to the buffer of its place.
@@ -148,17 +175,24 @@ impl<'a> Stage<'a> {
         }
     }
 
+    /// One transform per row.
     fn short_windows(&mut self, tile: &Tile, rows: usize, outs: &mut [Vec<f64>]) {
+        let mut present = tile.x[..tile.first].iter().filter(|v| !v.is_nan()).count();
         for row in 0..rows {
             let m = tile.first + row + 1;
-            let (mut y, present) = centred(&tile.x[..m]);
+            present += usize::from(!tile.x[m - 1].is_nan());
             if present < self.min_samples {
                 outs.iter_mut().for_each(|out| out[row] = f64::NAN);
                 continue;
             }
-            let transform = self.planner.plan_fft_forward(m);
+            centred(&tile.x[..m], &mut self.y);
+            let transform = if m <= PLANS_KEPT {
+                self.planner.plan_fft_forward(m)
+            } else {
+                RealFftPlanner::new().plan_fft_forward(m)
+            };
             let mut spectrum = transform.make_output_vec();
-            transform.process(&mut y, &mut spectrum).expect("buffers have the lengths that the plan gave");
+            transform.process(&mut self.y, &mut spectrum).expect("buffers have the lengths that the plan gave");
             for (out, bins) in outs.iter_mut().zip(self.tables.bands.bins(m)) {
                 // + 0.0: the sum of no bins is -0.0
                 out[row] = spectrum[bins].iter().map(|a| a.re * a.re + a.im * a.im).sum::<f64>() + 0.0;
@@ -167,17 +201,17 @@ impl<'a> Stage<'a> {
     }
 }
 
-/// Deviations from the mean, missing ones 0, and the number of readings.
-fn centred(window: &[f64]) -> (Vec<f64>, usize) {
+/// Deviations from the mean, missing ones 0.
+fn centred(window: &[f64], y: &mut Vec<f64>) {
     let present = window.iter().filter(|v| !v.is_nan()).count();
     let centre = mean(window).unwrap_or(0.0);
-    let mut y: Vec<f64> = window.iter().map(|&v| about(v, centre)).collect();
+    y.clear();
+    y.extend(window.iter().map(|&v| about(v, centre)));
     // what the rounding of the mean leaves would show where readings are missing
     let rest = y.iter().sum::<f64>() / present as f64;
     for (y, _) in y.iter_mut().zip(window).filter(|(_, v)| !v.is_nan()) {
         *y -= rest;
     }
-    (y, present)
 }
 
 struct Direct<'a> {
@@ -223,6 +257,7 @@ impl Kernel for Direct<'_> {
                 y[j] = s.add(a, b);
                 y[w - j] = s.sub(a, b);
             }
+            let mut turns = tables.direct.as_slice();
             for (bins, out) in tables.bins.iter().zip(outs.iter_mut()) {
                 let mut energy = zero;
                 for k in bins.clone() {
@@ -231,13 +266,12 @@ impl Kernel for Direct<'_> {
                         re = if k % 2 == 0 { s.add(re, y[w / 2]) } else { s.sub(re, y[w / 2]) };
                     }
                     let mut im = zero;
-                    let mut phase = 0;
-                    for j in 1..half {
-                        phase += k;
-                        phase -= if phase >= w { w } else { 0 };
-                        let (cos, sin) = tables.circle[phase];
-                        re = s.add(re, s.mul(y[j], s.splat(cos)));
-                        im = s.add(im, s.mul(y[w - j], s.splat(sin)));
+                    let (of_bin, others) = turns.split_at(half.saturating_sub(1));
+                    turns = others;
+                    let folded = y[1.min(w - 1)..].iter().zip(y.iter().rev());
+                    for ((sum, difference), &(cos, sin)) in folded.zip(of_bin) {
+                        re = s.add(re, s.mul(*sum, s.splat(cos)));
+                        im = s.add(im, s.mul(*difference, s.splat(sin)));
                     }
                     energy = s.add(energy, s.add(s.mul(re, re), s.mul(im, im)));
                 }
@@ -268,9 +302,30 @@ impl Transform {
         Self { re: vec![[0.0; LANES]; groups], im: vec![[0.0; LANES]; groups] }
     }
 
-    fn clear(&mut self) {
-        self.re.fill([0.0; LANES]);
-        self.im.fill([0.0; LANES]);
+    /// The transform of one window, oldest first; `phase` is that of its last row.
+    #[inline(always)]
+    fn start<S: Simd>(&mut self, s: S, phase: &Phase, window: &[f64]) {
+        let zero = s.splat(0.0);
+        let (pairs, rest) = window.as_chunks::<2>();
+        for g in 0..self.re.len() {
+            let mut phase = phase.of_group(g);
+            // two sums, so that one need not wait for the other
+            let (mut re, mut im) = ([zero; 2], [zero; 2]);
+            for pair in pairs {
+                for i in 0..2 {
+                    let (cos, sin) = phase.next(s);
+                    re[i] = s.add(re[i], s.mul(s.splat(pair[i]), cos));
+                    im[i] = s.add(im[i], s.mul(s.splat(pair[i]), sin));
+                }
+            }
+            for &value in rest {
+                let (cos, sin) = phase.next(s);
+                re[0] = s.add(re[0], s.mul(s.splat(value), cos));
+                im[0] = s.add(im[0], s.mul(s.splat(value), sin));
+            }
+            s.store(s.add(re[0], re[1]), &mut self.re[g]);
+            s.store(s.add(im[0], im[1]), &mut self.im[g]);
+        }
     }
 
     #[inline(always)]
@@ -292,6 +347,25 @@ impl Transform {
     }
 }
 
+/// A phase of one group, for a run over rows.
+struct GroupPhase<'a> {
+    tables: &'a Full,
+    w: usize,
+    g: usize,
+    at: usize,
+    turn: usize,
+}
+
+impl GroupPhase<'_> {
+    #[inline(always)]
+    fn next<S: Simd>(&mut self, s: S) -> (S::V, S::V) {
+        self.at = if self.at + 1 == self.w { 0 } else { self.at + 1 };
+        self.turn += self.tables.groups[self.g].first;
+        self.turn -= if self.turn >= self.w { self.w } else { 0 };
+        self.tables.turn(s, self.g, self.at, self.turn)
+    }
+}
+
 /// `row mod w`, and for each group of bins how far its first bin has turned by then.
 struct Phase<'a> {
     tables: &'a Full,
@@ -306,27 +380,19 @@ impl<'a> Phase<'a> {
         Self { tables, w, at: w - 1, turns: tables.groups.iter().map(|group| w - group.first).collect() }
     }
 
-    /// `cos` and `sin` of the bins of a group at this phase, 0 outside of the band.
     #[inline(always)]
     fn turn<S: Simd>(&self, s: S, g: usize) -> (S::V, S::V) {
-        let tables = self.tables;
-        if !tables.table.is_empty() {
-            let turn = &tables.table[self.at * tables.groups.len() + g];
-            return (s.load(&turn.cos), s.load(&turn.sin));
-        }
-        let (fine, members) = (&tables.fine[self.at], s.load(&tables.groups[g].members));
-        let (fine_cos, fine_sin) = (s.mul(members, s.load(&fine.cos)), s.mul(members, s.load(&fine.sin)));
-        let (cos, sin) = tables.circle[self.turns[g]];
-        let (cos, sin) = (s.splat(cos), s.splat(sin));
-        (s.sub(s.mul(cos, fine_cos), s.mul(sin, fine_sin)), s.add(s.mul(sin, fine_cos), s.mul(cos, fine_sin)))
+        self.tables.turn(s, g, self.at, self.turns[g])
+    }
+
+    #[inline(always)]
+    fn of_group(&self, g: usize) -> GroupPhase<'a> {
+        GroupPhase { tables: self.tables, w: self.w, g, at: self.at, turn: self.turns[g] }
     }
 
     #[inline(always)]
     fn advance(&mut self) {
         self.at = if self.at + 1 == self.w { 0 } else { self.at + 1 };
-        if !self.tables.table.is_empty() {
-            return;
-        }
         for (turn, group) in self.turns.iter_mut().zip(&self.tables.groups) {
             *turn += group.first;
             *turn -= if *turn >= self.w { self.w } else { 0 };
@@ -347,7 +413,7 @@ impl Kernel for Sliding<'_> {
         // the last multiple of w before the first result: everything since is passed, so that no state depends on the tile
         let begin = (tile.first.max(w - 1) + 1) / w * w - 1;
         let mut sums = Sums::default();
-        let (mut centre, mut passed) = (0.0, 0.0);
+        let (mut centre, mut passed, mut y) = (0.0, 0.0, Vec::with_capacity(w));
         for t in begin..x.len() {
             let window = &x[t + 1 - w..=t];
             let mut change = 0.0;
@@ -364,23 +430,20 @@ impl Kernel for Sliding<'_> {
                 }
             }
             // not >: a sum that is not a number starts afresh too
-            let spent = !(passed <= RESTART * sums.energy()) || passed == f64::INFINITY;
+            let spent = !(passed * sums.n <= RESTART * sums.energy_times_n()) || passed == f64::INFINITY;
             if t == begin || phase.at == w - 1 || spent {
                 centre = mean(window).unwrap_or(0.0);
                 (sums, change) = (Sums::default(), 0.0);
-                readings.clear();
-                presence.clear();
-                // w steps on, the phase is again that of this row
-                for &v in window {
-                    phase.advance();
-                    let y = about(v, centre);
-                    readings.add(s, &phase, y);
-                    sums.push(v, y);
-                    if tile.missing && !v.is_nan() {
-                        presence.add(s, &phase, 1.0);
-                    }
-                }
+                y.clear();
+                y.extend(window.iter().map(|&v| about(v, centre)));
+                window.iter().zip(&y).for_each(|(&v, &y)| sums.push(v, y));
                 passed = sums.squares;
+                readings.start(s, &phase, &y);
+                if tile.missing {
+                    y.clear();
+                    y.extend(window.iter().map(|v| f64::from(u8::from(!v.is_nan()))));
+                    presence.start(s, &phase, &y);
+                }
             }
             let whole = sums.n == w as f64;
             let enough = sums.n >= min_samples as f64;
@@ -429,10 +492,10 @@ impl Sums {
         self.squares -= y * y;
     }
 
-    /// About the mean, as far as the sums tell.
+    /// The energy about the mean, as far as the sums tell, times the number of readings: no division for every row.
     #[inline(always)]
-    fn energy(&self) -> f64 {
-        if self.n > 0.0 { self.squares - self.first * self.first / self.n } else { self.squares }
+    fn energy_times_n(&self) -> f64 {
+        self.n * self.squares - self.first * self.first
     }
 }
 
