@@ -46,9 +46,9 @@ fn all_features() -> Vec<Statistic> {
 fn plan(statistics: &[Statistic], w: usize) -> Plan {
     let window = Window::rows(w, 1).expect("a window of at least one row");
     let plan = Plan::new(window, statistics.to_vec());
-    let bands = Bands::default_for(1.0).expect("1 Hz is a frequency");
+    let bands = Bands::new(&[(0.0, 0.05), (0.05, 0.15), (0.15, 0.5)], 1.0).expect("bands below 0.5 Hz");
     if statistics.iter().any(|s| matches!(s, Statistic::Energy(_))) {
-        plan.with_spectrum(bands, 2.max(w / 2))
+        plan.with_spectrum(bands, 2.max(w / 2)).expect("a window of rows")
     } else {
         plan
     }

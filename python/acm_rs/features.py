@@ -807,15 +807,18 @@ def packed_features(
         raise _checks.invalid(
             operation, "bands", "None when `by` is given: a spectrum needs rows at equal intervals", bands
         )
+    window = _checks.window(operation, window_size, by)
+    least = _checks.min_samples(operation, min_samples, window, by)
     return _rolling(
         operation,
         expr,
         window_size,
-        min_samples,
+        least,
         by,
         always_pack=True,
-        bands=_checks.bands(operation, bands, sampling_hz) if by is None else None,
+        bands=_checks.bands(operation, bands, sampling_hz) if by is None else [],
         sampling_hz=sampling_hz,
+        spectrum_min_samples=max(least, 2, window // 2),
         clip=_checks.number(operation, "clip", clip, positive=True),
         scale_floor=_checks.number(operation, "scale_floor", scale_floor, positive=False),
         fill_null=fill_null,
@@ -923,7 +926,6 @@ def _rolling(
         operation,
         [column] if time is None else [column, time],
         window_size=window,
-        by=time is not None,
         min_samples=_checks.min_samples(operation, min_samples, window, by),
         **parameters,
     )

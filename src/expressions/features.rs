@@ -10,29 +10,30 @@ use crate::kernels::features::{Pass, Plan, Source, Statistic};
 use crate::kernels::parallel;
 use crate::kernels::params::{Bands, Window};
 
-/// What every operation takes. `window_size` counts rows, or nanoseconds with `by`.
-
-struct WindowKwargs {
-    window_size: i64,
-    by: bool,
-    min_samples: i64,
-}
-
-/// Defines the kwargs of an operation: those of the window and its own.
+/// Defines the kwargs of an operation: those of the window and its own. `window_size` counts rows, or nanoseconds where a
+/// time column is given.
 macro_rules! kwargs {
     ($name:ident { $($field:ident: $type:ty),* }) => {
         #[derive(Deserialize)]
         #[serde(deny_unknown_fields)]
         struct $name {
             window_size: i64,
-            by: bool,
             min_samples: i64,
             $($field: $type,)*
         }
 
         impl $name {
-            fn window(&self) -> WindowKwargs {
-                WindowKwargs { window_size: self.window_size, by: self.by, min_samples: self.min_samples }
+            fn window(&self, operation: &str, inputs: &[Series]) -> PolarsResult<Window> {
+                let count = |name: &str, value: i64| {
+                    usize::try_from(value).map_err(|_| error(operation, format!("`{name}` must be >= 1, got {value}")))
+                };
+                let min_samples = count("min_samples", self.min_samples)?;
+                let window = if inputs.len() > 1 {
+                    Window::duration(self.window_size, min_samples)
+                } else {
+                    Window::rows(count("window_size", self.window_size)?, min_samples)
+                };
+                window.map_err(|e| error(operation, e))
             }
         }
     };
@@ -44,10 +45,11 @@ kwargs!(StdKwargs { ddof: u32 });
 kwargs!(ShapeKwargs { bias: bool, clip: Option<f64> });
 kwargs!(RobustZKwargs { clip: f64, scale_floor: f64 });
 kwargs!(HampelKwargs { n_sigmas: f64 });
-kwargs!(SpectralKwargs { bands: Option<Vec<(f64, f64)>>, sampling_hz: f64 });
+kwargs!(SpectralKwargs { bands: Vec<(f64, f64)>, sampling_hz: f64 });
 kwargs!(FeaturesKwargs {
-    bands: Option<Vec<(f64, f64)>>,
+    bands: Vec<(f64, f64)>,
     sampling_hz: f64,
+    spectrum_min_samples: usize,
     clip: f64,
     scale_floor: f64,
     fill_null: Option<f64>,
@@ -64,29 +66,6 @@ enum Order {
     Feature,
 }
 
-impl WindowKwargs {
-    fn parse(&self, operation: &str) -> PolarsResult<Window> {
-        let count = |name: &str, value: i64| {
-            usize::try_from(value).map_err(|_| error(operation, format!("`{name}` must be >= 1, got {value}")))
-        };
-        let min_samples = count("min_samples", self.min_samples)?;
-        let window = if self.by {
-            Window::duration(self.window_size, min_samples)
-        } else {
-            Window::rows(count("window_size", self.window_size)?, min_samples)
-        };
-        window.map_err(|e| error(operation, e))
-    }
-}
-
-fn parse_bands(operation: &str, bands: Option<&[(f64, f64)]>, sampling_hz: f64) -> PolarsResult<Bands> {
-    match bands {
-        Some(edges) => Bands::new(edges, sampling_hz),
-        None => Bands::default_for(sampling_hz),
-    }
-    .map_err(|e| error(operation, e))
-}
-
 /// The times of the second input, where there is one.
 fn by(operation: &str, inputs: &[Series]) -> PolarsResult<Option<Vec<i64>>> {
     inputs.get(1).map(|s| times(operation, s, inputs[0].len())).transpose()
@@ -96,11 +75,12 @@ fn by(operation: &str, inputs: &[Series]) -> PolarsResult<Option<Vec<i64>>> {
 fn one_each(
     operation: &str,
     inputs: &[Series],
-    window: &WindowKwargs,
+    window: Window,
     statistic: Statistic,
     clip: Option<f64>,
 ) -> PolarsResult<Series> {
-    let plan = Plan::new(window.parse(operation)?, vec![statistic]);
+    let statistic = statistic.checked().map_err(|e| error(operation, e))?;
+    let plan = Plan::new(window, vec![statistic]);
     let times = by(operation, inputs)?;
     let one = |pass: &mut Pass, s: &Series| -> PolarsResult<Series> {
         let column = Column::new(operation, s)?;
@@ -158,7 +138,8 @@ macro_rules! operation {
         fn $name(inputs: &[Series], kwargs: $kwargs) -> PolarsResult<Series> {
             let statistic: fn(&$kwargs) -> Statistic = $statistic;
             let clip: fn(&$kwargs) -> Option<f64> = operation!(@clip $($clip)?);
-            one_each(stringify!($name), inputs, &kwargs.window(), statistic(&kwargs), clip(&kwargs))
+            let window = kwargs.window(stringify!($name), inputs)?;
+            one_each(stringify!($name), inputs, window, statistic(&kwargs), clip(&kwargs))
         }
     };
     (@clip) => { |_| None };
@@ -271,9 +252,14 @@ fn energies(bands: &Bands) -> impl Iterator<Item = (Statistic, String)> + use<> 
     (0..bands.len()).map(|band| (Statistic::Energy(band), format!("energy_{band}")))
 }
 
+/// Bands as sent: none with a window of time, which has no spectrum.
+fn parse_bands(operation: &str, bands: &[(f64, f64)], sampling_hz: f64) -> PolarsResult<Bands> {
+    Bands::new(bands, sampling_hz).map_err(|e| error(operation, e))
+}
+
 fn rolling_spectral_energy_field(fields: &[Field], kwargs: SpectralKwargs) -> PolarsResult<Field> {
     const NAME: &str = "rolling_spectral_energy";
-    let bands = parse_bands(NAME, kwargs.bands.as_deref(), kwargs.sampling_hz)?;
+    let bands = parse_bands(NAME, &kwargs.bands, kwargs.sampling_hz)?;
     let suffixes: Vec<String> = energies(&bands).map(|(_, suffix)| suffix).collect();
     several_field(NAME, fields, &suffixes, Order::Column)
 }
@@ -281,17 +267,18 @@ fn rolling_spectral_energy_field(fields: &[Field], kwargs: SpectralKwargs) -> Po
 #[polars_expr(output_type_func_with_kwargs=rolling_spectral_energy_field)]
 fn rolling_spectral_energy(inputs: &[Series], kwargs: SpectralKwargs) -> PolarsResult<Series> {
     const NAME: &str = "rolling_spectral_energy";
-    let bands = parse_bands(NAME, kwargs.bands.as_deref(), kwargs.sampling_hz)?;
-    let window = kwargs.window().parse(NAME)?;
+    let bands = parse_bands(NAME, &kwargs.bands, kwargs.sampling_hz)?;
+    let window = kwargs.window(NAME, inputs)?;
     let (statistics, suffixes): (Vec<_>, Vec<_>) = energies(&bands).unzip();
-    let plan = Plan::new(window, statistics).with_spectrum(bands, window.min_samples());
+    let plan = Plan::new(window, statistics).with_spectrum(bands, window.min_samples()).map_err(|e| error(NAME, e))?;
     several(NAME, inputs, &plan, &suffixes, Order::Column, None)
 }
 
 impl FeaturesKwargs {
-    /// The statistics and their suffixes, ACM's, and the bands; without bands where the window is a duration.
+    /// The statistics and their suffixes, ACM's, and the bands, if there are any.
     fn statistics(&self, operation: &str) -> PolarsResult<(Vec<Statistic>, Vec<String>, Option<Bands>)> {
         let robust_z = Statistic::RobustZ { clip: self.clip, scale_floor: self.scale_floor };
+        let robust_z = robust_z.checked().map_err(|e| error(operation, e))?;
         let mut all: Vec<(Statistic, String)> = [
             (Statistic::Median, "med"),
             (Statistic::Mad { scale: 1.0 }, "mad"),
@@ -303,12 +290,9 @@ impl FeaturesKwargs {
         ]
         .map(|(statistic, suffix)| (statistic, suffix.to_string()))
         .into();
-        let mut bands = None;
-        if !self.by {
-            let parsed = parse_bands(operation, self.bands.as_deref(), self.sampling_hz)?;
-            all.extend(energies(&parsed));
-            bands = Some(parsed);
-        }
+        let bands =
+            (!self.bands.is_empty()).then(|| parse_bands(operation, &self.bands, self.sampling_hz)).transpose()?;
+        all.extend(bands.iter().flat_map(energies));
         all.push((robust_z, "rz".into()));
         let (statistics, suffixes) = all.into_iter().unzip();
         Ok((statistics, suffixes, bands))
@@ -325,11 +309,9 @@ fn rolling_features_field(fields: &[Field], kwargs: FeaturesKwargs) -> PolarsRes
 fn rolling_features(inputs: &[Series], kwargs: FeaturesKwargs) -> PolarsResult<Series> {
     const NAME: &str = "rolling_features";
     let (statistics, suffixes, bands) = kwargs.statistics(NAME)?;
-    let window = kwargs.window().parse(NAME)?;
-    let mut plan = Plan::new(window, statistics);
+    let mut plan = Plan::new(kwargs.window(NAME, inputs)?, statistics);
     if let Some(bands) = bands {
-        let half = usize::try_from(kwargs.window_size).unwrap_or(0) / 2;
-        plan = plan.with_spectrum(bands, window.min_samples().max(half).max(2));
+        plan = plan.with_spectrum(bands, kwargs.spectrum_min_samples).map_err(|e| error(NAME, e))?;
     }
     several(NAME, inputs, &plan, &suffixes, kwargs.order, kwargs.fill_null)
 }

@@ -247,7 +247,7 @@ impl Sink for Results {
                 values[before..].iter().fold(true, |fits, v| fits & v.is_finite())
             }
             Kind::Boolean { values } => {
-                rows.iter().for_each(|&v| values.push(v == 1.0));
+                values.extend_from_trusted_len_iter(rows.iter().map(|v| *v == 1.0));
                 all_finite(rows)
             }
         };
@@ -282,9 +282,13 @@ impl Sink for Results {
             validity
         });
         match &self.kind {
-            Kind::Float32(values) => values[before..].iter().for_each(|v| validity.push(v.is_finite())),
-            Kind::Float64(values) => values[before..].iter().for_each(|v| validity.push(v.is_finite())),
-            Kind::Boolean { .. } => rows.iter().for_each(|v| validity.push(v.is_finite())),
+            Kind::Float32(values) => {
+                validity.extend_from_trusted_len_iter(values[before..].iter().map(|v| v.is_finite()))
+            }
+            Kind::Float64(values) => {
+                validity.extend_from_trusted_len_iter(values[before..].iter().map(|v| v.is_finite()))
+            }
+            Kind::Boolean { .. } => validity.extend_from_trusted_len_iter(rows.iter().map(|v| v.is_finite())),
         }
     }
 }

@@ -18,6 +18,14 @@ fn check(ok: bool, text: impl FnOnce() -> String) -> Result<(), ParamError> {
     if ok { Ok(()) } else { Err(ParamError(text())) }
 }
 
+/// Refuses what is not finite or is below 0, and 0 too where the number must be `positive`.
+pub fn number(name: &str, value: f64, positive: bool) -> Result<(), ParamError> {
+    let relation = if positive { ">" } else { ">=" };
+    check(value.is_finite() && (value > 0.0 || (!positive && value == 0.0)), || {
+        format!("`{name}` must be a finite number {relation} 0, got {value}")
+    })
+}
+
 /// How far a trailing window reaches back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Span {
@@ -67,9 +75,7 @@ pub struct Bands {
 
 impl Bands {
     pub fn new(edges: &[(f64, f64)], sampling_hz: f64) -> Result<Self, ParamError> {
-        check(sampling_hz.is_finite() && sampling_hz > 0.0, || {
-            format!("`sampling_hz` must be a finite number above 0, got {sampling_hz}")
-        })?;
+        number("sampling_hz", sampling_hz, true)?;
         check(!edges.is_empty(), || "`bands` must hold at least one band (lo, hi), got none".into())?;
         let nyquist = sampling_hz / 2.0;
         let mut last = 0.0;
@@ -82,13 +88,6 @@ impl Bands {
             last = hi;
         }
         Ok(Self { edges: edges.to_vec(), sampling_hz })
-    }
-
-    /// ACM's bands: up to 10 %, 30 % and 100 % of the Nyquist frequency, which itself is in none.
-    pub fn default_for(sampling_hz: f64) -> Result<Self, ParamError> {
-        let nyquist = sampling_hz / 2.0;
-        let (a, b) = (0.1 * nyquist, 0.3 * nyquist);
-        Self::new(&[(0.0, a), (a, b), (b, nyquist)], sampling_hz)
     }
 
     pub fn len(&self) -> usize {

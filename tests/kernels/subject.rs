@@ -117,7 +117,7 @@ impl Case {
         let mut plan = Plan::new(window, statistics.collect());
         if self.what.iter().any(|what| matches!(what, What::Energy(_))) {
             let bands = Bands::new(&self.bands, self.sampling_hz).expect("valid bands");
-            plan = plan.with_spectrum(bands, self.spectrum_min_samples);
+            plan = plan.with_spectrum(bands, self.spectrum_min_samples).expect("a window of rows");
         }
         let results = evaluate(x, times, &plan);
         assert_eq!(results.len(), self.what.len(), "one result per statistic");

@@ -15,7 +15,7 @@ mod transpose;
 
 use std::ops::Range;
 
-use super::params::{Bands, Span, Window};
+use super::params::{Bands, ParamError, Span, Window, number};
 use super::simd::LANES;
 
 /// One result per row.
@@ -61,6 +61,20 @@ enum Family {
 }
 
 impl Statistic {
+    /// The same, if its parameters are in their range.
+    pub fn checked(self) -> Result<Self, ParamError> {
+        match self {
+            Self::Mad { scale } => number("scale", scale, true)?,
+            Self::RobustZ { clip, scale_floor } => {
+                number("clip", clip, true)?;
+                number("scale_floor", scale_floor, false)?;
+            }
+            Self::Hampel { n_sigmas } => number("n_sigmas", n_sigmas, false)?,
+            _ => {}
+        }
+        Ok(self)
+    }
+
     fn family(&self) -> Family {
         match self {
             Self::Median | Self::Mad { .. } | Self::RobustZ { .. } | Self::Hampel { .. } => Family::Order,
@@ -83,14 +97,13 @@ impl Plan {
         Self { window, statistics, spectrum: None }
     }
 
-    /// Adds the bands that [`Statistic::Energy`] counts, for windows of rows.
-    ///
-    /// # Panics
-    /// If the window is a duration.
-    pub fn with_spectrum(mut self, bands: Bands, min_samples: usize) -> Self {
-        let Span::Rows(w) = self.window.span() else { panic!("a spectrum needs a window of rows") };
+    /// Adds the bands that [`Statistic::Energy`] counts; a window of time has no spectrum.
+    pub fn with_spectrum(mut self, bands: Bands, min_samples: usize) -> Result<Self, ParamError> {
+        let Span::Rows(w) = self.window.span() else {
+            return Err(ParamError("`by` must be left out: a spectrum needs rows at equal intervals".into()));
+        };
         self.spectrum = Some((spectral::Tables::new(bands, w), min_samples));
-        self
+        Ok(self)
     }
 }
 

@@ -231,7 +231,8 @@ fn window_sums<S: Simd, const ORDER: u8, const SLOPE: bool, const MISSING: bool>
         n = s.splat(w as f64);
     }
     let per_n = if MISSING { s.div(one, n) } else { s.splat(1.0 / w as f64) };
-    let mean = s.add(anchor, s.mul(sum, per_n));
+    // a division, not the factor: one rounding less shows in a mean
+    let mean = s.add(anchor, s.div(sum, n));
     let mut central = Central { n, mean, m2: zero, m3: zero, m4: zero, sxp: zero, spp: zero, scale: one };
     if ORDER == 1 {
         return central;
@@ -290,7 +291,7 @@ struct Power<V> {
 #[inline(always)]
 fn about_mean<S: Arithmetic>(s: S, n: S::V, per_n: S::V, sums: Power<S::V>) -> Central<S::V> {
     let Power { s1, s2, s3, s4, sx, p1, p2 } = sums;
-    let shift = s.mul(s1, per_n);
+    let shift = s.div(s1, n);
     let middle = s.mul(p1, per_n);
     let square = s.mul(shift, shift);
     // m2 = s2 - shift s1
