@@ -366,7 +366,7 @@ impl Central<[f64; LANES]> {
 fn scaled_sums(window: &[f64], position: impl Fn(usize) -> f64) -> Central<f64> {
     let present = || window.iter().enumerate().filter(|(_, v)| !v.is_nan());
     let n = present().count() as f64;
-    let anchor = present().last().map_or(0.0, |(_, v)| *v);
+    let anchor = present().next_back().map_or(0.0, |(_, v)| *v);
     // a quarter each: the difference of two readings fits
     let reach = present().map(|(_, v)| (v * 0.25 - anchor * 0.25).abs()).fold(0.0, f64::max);
     let reach = if reach > 0.0 { reach } else { present().map(|(_, v)| (v - anchor).abs()).fold(0.0, f64::max) };
@@ -595,8 +595,8 @@ impl Blocks {
                 anchor.position += sums.p1 / sums.n;
                 self.take_suffix(x, begin, border, anchor, position);
                 prefix = Sums::default();
-                for i in border..=t {
-                    prefix.push(x[i], position(i), anchor);
+                for (i, &v) in (border..).zip(&x[border..=t]) {
+                    prefix.push(v, position(i), anchor);
                 }
                 sums = self.suffix[start - begin].plus(&prefix);
                 central = sums.central();

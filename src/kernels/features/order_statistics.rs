@@ -183,10 +183,10 @@ impl Kernel for SortedLanes<'_> {
             }
             let counts = s.to_array(count);
             let (mut lower, mut upper) = ([0.0; LANES], [0.0; LANES]);
-            for j in 0..LANES {
+            for (j, (lower, upper)) in lower.iter_mut().zip(&mut upper).enumerate() {
                 let n = counts[j] as usize;
-                lower[j] = window[n.saturating_sub(1) / 2][j];
-                upper[j] = window[n / 2][j];
+                *lower = window[n.saturating_sub(1) / 2][j];
+                *upper = window[n / 2][j];
             }
             let middle = middle(s, s.load(&lower), s.load(&upper));
             let enough = s.le(least, count);

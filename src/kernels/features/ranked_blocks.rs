@@ -247,7 +247,7 @@ impl Pair {
     #[inline(always)]
     fn median(&self) -> f64 {
         let next = self.from(self.at + 1);
-        let upper = if self.count % 2 == 0 { next } else { self.at };
+        let upper = if self.count.is_multiple_of(2) { next } else { self.at };
         midpoint(self.values[self.at], self.values[upper])
     }
 

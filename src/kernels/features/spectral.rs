@@ -30,8 +30,10 @@ use crate::kernels::simd::{Kernel, LANES, Simd, dispatch};
 
 /// Windows up to this many rows are transformed one by one.
 const DIRECT_MAX: usize = 32;
-/// Energy since the last start, in units of the window's, from which the sliding transform starts afresh.
+/// Energy since the last start, in units of the window's, from which the sliding transform starts afresh; for windows of more
+/// than 2,000 rows so much less that the error `eps * sqrt(RESTART * w)` stays below 1e-12.
 const RESTART: f64 = 1e4;
+const RESTART_TIMES_ROWS: f64 = 2e7;
 
 /// Plans of transforms up to this length are kept for the next column; all plans together grow with its square.
 const PLANS_KEPT: usize = 512;
@@ -412,6 +414,7 @@ impl Kernel for Sliding<'_> {
         let mut phase = Phase::last(tables, w);
         // the last multiple of w before the first result: everything since is passed, so that no state depends on the tile
         let begin = (tile.first.max(w - 1) + 1) / w * w - 1;
+        let restart = RESTART.min(RESTART_TIMES_ROWS / w as f64);
         let mut sums = Sums::default();
         let (mut centre, mut passed, mut y) = (0.0, 0.0, Vec::with_capacity(w));
         for t in begin..x.len() {
@@ -429,9 +432,9 @@ impl Kernel for Sliding<'_> {
                     presence.add(s, &phase, if old.is_nan() { 1.0 } else { -1.0 });
                 }
             }
-            // not >: a sum that is not a number starts afresh too
-            let spent = !(passed * sums.n <= RESTART * sums.energy_times_n()) || passed == f64::INFINITY;
-            if t == begin || phase.at == w - 1 || spent {
+            // a sum that is not a number starts afresh too
+            let fresh = passed * sums.n <= restart * sums.energy_times_n() && passed < f64::INFINITY;
+            if t == begin || phase.at == w - 1 || !fresh {
                 centre = mean(window).unwrap_or(0.0);
                 (sums, change) = (Sums::default(), 0.0);
                 y.clear();
