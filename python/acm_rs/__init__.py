@@ -4,6 +4,7 @@
 ``acm.rolling_mad("x", 16)``, and a method, ``pl.col("x").acm.rolling_mad(16)``, with one signature.
 """
 
+from acm_rs import fast_features
 from acm_rs._internal import __version__
 from acm_rs.features import (
     rolling_features,
@@ -25,6 +26,7 @@ __all__ = [
     "AcmNamespace",
     "__version__",
     "col",
+    "fast_features",
     "rolling_features",
     "rolling_hampel",
     "rolling_kurtosis",

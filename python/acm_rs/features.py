@@ -839,8 +839,8 @@ def tail(
     Parameters
     ----------
     frame : DataFrame or LazyFrame
-        The rows so far: the whole history, or the previous tail followed by the latest batch. Sorted by time (in each
-        group).
+        The rows so far: the whole history, or the previous tail followed by the latest batch. They must be sorted by
+        time (in each group): which rows are the last is taken from their order.
     window_size : int, str or timedelta
         Window in use, for several windows a common multiple of them: rows (at least 1) or, with `by`, a duration such
         as ``"2h"`` or a timedelta.
