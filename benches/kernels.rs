@@ -3,7 +3,7 @@
 
 use std::hint::black_box;
 
-use acm_rs::kernels::features::{Plan, Statistic, evaluate};
+use acm_rs::kernels::features::rolling::{Plan, Statistic, evaluate};
 use acm_rs::kernels::params::{Bands, Window};
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, cast
 import polars as pl
 
 from acm_rs import features
-from acm_rs.features import Bands, IntoTime, WindowSize
+from acm_rs.features.rolling import Bands, IntoTime, WindowSize
 
 __all__ = ["AcmNamespace", "col"]
 

@@ -10,7 +10,7 @@ use polars_arrow::array::BooleanArray;
 use polars_arrow::bitmap::MutableBitmap;
 use rayon::{ThreadPool, ThreadPoolBuilder};
 
-use crate::kernels::features::{Sink, Source};
+use crate::kernels::features::rolling::{Sink, Source};
 use crate::kernels::simd::all_finite;
 
 /// The threads of calls with many columns: made on first use, so that a process may fork before.

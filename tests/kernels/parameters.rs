@@ -25,7 +25,7 @@ fn windows() {
 
 #[test]
 fn numbers_of_statistics() {
-    use acm_rs::kernels::features::{Plan, Statistic};
+    use acm_rs::kernels::features::rolling::{Plan, Statistic};
     for wrong in [0.0, -1.0, f64::NAN, f64::INFINITY] {
         assert!(text(Statistic::Mad { scale: wrong }.checked()).contains("scale"), "{wrong}");
         assert!(text(Statistic::RobustZ { clip: wrong, scale_floor: 0.0 }.checked()).contains("clip"), "{wrong}");

@@ -1,6 +1,6 @@
 //! The kernels as the tests see them: one description of a call, understood by the kernels and by the naive twin.
 
-use acm_rs::kernels::features::{Plan, Statistic, evaluate};
+use acm_rs::kernels::features::rolling::{Plan, Statistic, evaluate};
 use acm_rs::kernels::params::{Bands, Window};
 
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -5,8 +5,8 @@ use polars::prelude::*;
 use pyo3_polars::derive::polars_expr;
 use serde::Deserialize;
 
-use super::io::{Column, POOL, Results, error, float_of, struct_columns, struct_fields, time_unit, times};
-use crate::kernels::features::{Pass, Plan, Source, Statistic};
+use crate::expressions::io::{Column, POOL, Results, error, float_of, struct_columns, struct_fields, time_unit, times};
+use crate::kernels::features::rolling::{Pass, Plan, Source, Statistic};
 use crate::kernels::parallel;
 use crate::kernels::params::{Bands, Window};
 

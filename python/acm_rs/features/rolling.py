@@ -25,10 +25,9 @@ from datetime import timedelta
 from typing import Any, Literal, TypeAlias, TypeVar
 
 import polars as pl
-from polars.selectors import is_selector
 
 from acm_rs import _checks
-from acm_rs._plugin import call, pack
+from acm_rs._plugin import IntoColumns, call, one_input
 
 __all__ = [
     "rolling_features",
@@ -45,7 +44,6 @@ __all__ = [
     "tail",
 ]
 
-IntoColumns: TypeAlias = str | pl.Expr | Sequence[str | pl.Expr]
 WindowSize: TypeAlias = int | str | timedelta
 IntoTime: TypeAlias = str | pl.Expr | None
 Bands: TypeAlias = Iterable[Sequence[float]] | None
@@ -919,7 +917,7 @@ def _rolling(
     **parameters: Any,
 ) -> pl.Expr:
     """Check what all operations share, and call the library."""
-    column = _column(operation, expr, always_pack=always_pack)
+    column = one_input(operation, expr, always_pack=always_pack)
     time = _checks.time_column(operation, by)
     window = _checks.window(operation, window_size, by)
     return call(
@@ -929,19 +927,3 @@ def _rolling(
         min_samples=_checks.min_samples(operation, min_samples, window, by),
         **parameters,
     )
-
-
-def _column(operation: str, expr: IntoColumns, *, always_pack: bool) -> pl.Expr:
-    """Return the one input of the call: a column, or a struct of columns where one call serves them all."""
-    if isinstance(expr, (list, tuple)):
-        if not expr:
-            raise _checks.invalid(operation, "expr", "at least one column", expr)
-        for column in expr:
-            if not isinstance(column, (str, pl.Expr)):
-                raise _checks.mistyped(operation, "expr", "column names or expressions", column)
-        return pack(operation, expr)
-    if not isinstance(expr, (str, pl.Expr)):
-        raise _checks.mistyped(operation, "expr", "a column name, an expression, a list of them or a selector", expr)
-    if always_pack or is_selector(expr):
-        return pack(operation, [expr])
-    return pl.col(expr) if isinstance(expr, str) else expr

@@ -1,53 +1,21 @@
-"""Drop-in for ACM's module of this name: its functions, defaults and column names, computed by the plugin.
-
-A pandas frame gives a pandas frame with its index, a Polars frame a Polars frame, a lazy frame a lazy frame with
-nothing collected, and a 2-D NumPy array (rows x sensors) a Polars frame with columns ``0_med``, ... What `return_type`
-asks for wins over this; ``return_type="pandas"`` collects a lazy frame. pandas is imported only where it is asked for.
-
-Columns, their order and Float64 are those of ACM's pandas path for every kind of frame; the formulas are its sane ones:
-
-- null, NaN and infinity are missing and are skipped; in ACM one of them makes MAD, slope and energies NaN for a window;
-- a constant window has no skewness and no kurtosis (NaN in ACM on pandas 3, 0 and -3 on pandas 2);
-- a missing result is 0.0 for slopes and energies and null (NaN in pandas) for other features, but 0.0 for all in
-  `compute_basic_features` and `compute_basic_features_pl`.
-
-By default all numeric columns are used; others, such as time stamps, are left out. A column of another type that `cols`
-names is an error. Rows must be in time order.
-"""
+"""ACM's rolling functions and its builder of basic features."""
 
 from __future__ import annotations
 
 import math
-import sys
-from bisect import bisect_left
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar, overload
 
 import polars as pl
-import polars.selectors as cs
 
 from acm_rs import _checks, features
-from acm_rs.features import NORMAL_SCALE, Bands, packed_features
+from acm_rs.fast_features._frames import Columns, ReturnType, is_a, read, unnested, write
+from acm_rs.features.rolling import NORMAL_SCALE, Bands, packed_features
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = [
-    "compute_basic_features",
-    "compute_basic_features_pl",
-    "goertzel_energy",
-    "rolling_mad",
-    "rolling_mean_std",
-    "rolling_median",
-    "rolling_ols_slope",
-    "rolling_skew_kurt",
-    "rolling_spectral_energy",
-    "spectral_energy",
-]
-
-Columns: TypeAlias = str | Sequence[str] | None
-ReturnType: TypeAlias = Literal["pandas", "polars"] | None
 FillValues: TypeAlias = "Mapping[Any, float | None] | pd.Series[float] | pl.DataFrame | None"
 Operations: TypeAlias = Mapping[str, Callable[..., pl.Expr]]
 Frame = TypeVar("Frame", bound="pl.DataFrame | pl.LazyFrame | pd.DataFrame")
@@ -56,9 +24,6 @@ Frame = TypeVar("Frame", bound="pl.DataFrame | pl.LazyFrame | pd.DataFrame")
 # elsewhere the second EPSILON is left out, which changes a score by less than 1e-9 / MAD of itself.
 EPSILON = 1e-9
 SCALE_FLOOR = NORMAL_SCALE * EPSILON + EPSILON
-
-# The letters by which NumPy, and pandas for its own types, name integers and floats.
-NUMERIC_KINDS = "iuf"
 
 SKEW_CLIP = 100.0
 KURT_CLIP = 1000.0
@@ -260,12 +225,12 @@ def rolling_spectral_energy(
         raise _checks.invalid(operation, "method", '"auto", "fft" or "goertzel"', method)
     window = _checks.window(operation, window, None, least=2)
     min_periods = _checks.min_samples(operation, min_periods, window, None)
-    frame, names = _read(df, cols)
+    frame, names = read(df, cols)
     packed = features.rolling_spectral_energy(
         names, window, bands=bands, sampling_hz=fs, min_samples=max(min_periods, 2, window // 2)
     )
-    energies = _unnested(frame, packed).fill_null(0.0)
-    return _write(energies.select() if _is_short(frame, window) else energies, df, return_type)
+    energies = unnested(frame, packed).fill_null(0.0)
+    return write(energies.select() if _is_short(frame, window) else energies, df, return_type)
 
 
 @overload
@@ -306,7 +271,7 @@ def compute_basic_features(df: Any, window: int = 3, cols: Columns = None, fill_
     minus 100. Skewness and kurtosis end at 100 and 1000. Filling a clean frame costs one look at every reading; only
     columns with missing readings are copied.
     """
-    return _write(_basic_features(df, window, cols, fill_values), df, None)
+    return write(_basic_features(df, window, cols, fill_values), df, None)
 
 
 @overload
@@ -341,97 +306,6 @@ def compute_basic_features_pl(df: Any, window: int = 3, cols: Columns = None, fi
     return _basic_features(df, window, cols, fill_values)
 
 
-def spectral_energy(x: Any, bands: Bands = None, fs: float = 1.0) -> list[float]:
-    """Energy of a whole series in frequency bands.
-
-    The sum of ``P_k = |sum_i y_i exp(-2 pi j k i / n)|^2`` with ``y = x - mean(x)`` over ``low <= k fs / n < high``,
-    for every band.
-
-    Parameters
-    ----------
-    x : 1-D array, Series or list
-        Readings at equal intervals; missing ones count as the mean.
-    bands : sequence of pairs or None
-        Bands ``(low, high)`` in Hz, upper edges exclusive; default None: up to 0.1, 0.3 and 1 times ``fs / 2``.
-    fs : float
-        Rows per second, above 0; default 1.
-
-    Returns
-    -------
-    list of float
-        One energy per band; 0.0 where fewer than 2 readings are present.
-
-    Notes
-    -----
-    Uses NumPy's FFT; without NumPy installed it is `goertzel_energy`.
-    """
-    y, bins = _series("spectral_energy", x, bands, fs)
-    try:
-        import numpy as np
-    except ImportError:
-        return _goertzel_energies(y, bins)
-    power = np.abs(np.fft.rfft(y)) ** 2 if y else np.empty(0)
-    return [float(power[band.start : band.stop].sum()) for band in bins]
-
-
-def goertzel_energy(x: Any, bands: Bands = None, fs: float = 1.0) -> list[float]:
-    """Energy of a whole series in frequency bands, by Goertzel's recurrence.
-
-    The number that `spectral_energy` gives, from only the frequencies that lie in a band (Goertzel 1958): for short
-    series or narrow bands.
-
-    Parameters
-    ----------
-    x : 1-D array, Series or list
-        Readings at equal intervals; missing ones count as the mean.
-    bands : sequence of pairs or None
-        Bands ``(low, high)`` in Hz, upper edges exclusive; default None: up to 0.1, 0.3 and 1 times ``fs / 2``.
-    fs : float
-        Rows per second, above 0; default 1.
-
-    Returns
-    -------
-    list of float
-        One energy per band; 0.0 where fewer than 2 readings are present.
-
-    Notes
-    -----
-    Cost: the length times the number of frequencies, in plain Python.
-    """
-    return _goertzel_energies(*_series("goertzel_energy", x, bands, fs))
-
-
-def _goertzel_energies(y: list[float], bins: list[range]) -> list[float]:
-    return [sum((_goertzel_power(y, k) for k in band), 0.0) for band in bins]
-
-
-def _goertzel_power(y: list[float], k: int) -> float:
-    """Power of `y` at ``k`` periods per length."""
-    omega = 2 * math.pi * k / len(y)
-    factor = 2 * math.cos(omega)
-    newer = older = 0.0
-    for reading in y:
-        newer, older = reading + factor * newer - older, newer
-    real, imaginary = newer - older * math.cos(omega), older * math.sin(omega)
-    return real * real + imaginary * imaginary
-
-
-def _series(operation: str, x: Any, bands: Bands, fs: float) -> tuple[list[float], list[range]]:
-    """Return the centred series, 0 where a reading is missing, and the frequencies of every band as bins."""
-    fs = _checks.number(operation, "fs", fs, positive=True)
-    edges = _checks.bands(operation, bands, fs)
-    series = pl.Series("x", x.to_numpy() if _is_a(x, "pandas", "Series") else x).cast(pl.Float64)
-    present = series.is_finite().fill_null(False)
-    centred = series - series.filter(present).mean()
-    y = [value if there else 0.0 for value, there in zip(centred, present, strict=True)]
-    n = len(y)
-
-    def first_bin(edge: float) -> int:  # of those from 1 on: bin 0 holds the mean, which is gone
-        return 1 + bisect_left(range(1, n // 2 + 1), edge, key=lambda k: k * fs / n)
-
-    return y, [range(first_bin(low), first_bin(high)) for low, high in edges]
-
-
 def _rolling(
     df: Any,
     window: int,
@@ -443,19 +317,19 @@ def _rolling(
     fill_null: float | None = None,
 ) -> Any:
     """Columns `{c}_{suffix}`: all of the first operation, then all of the next; one call per operation."""
-    frame, names = _read(df, cols)
+    frame, names = read(df, cols)
     packed = (
         operation([pl.col(name).alias(f"{name}_{suffix}") for name in names], window, min_samples=min_periods)
         for suffix, operation in operations.items()
     )
-    result = _unnested(frame, *packed)
-    return _write(result if fill_null is None else result.fill_null(fill_null), df, return_type)
+    result = unnested(frame, *packed)
+    return write(result if fill_null is None else result.fill_null(fill_null), df, return_type)
 
 
 def _basic_features(df: Any, window: int, cols: Columns, fill_values: FillValues) -> pl.DataFrame | pl.LazyFrame:
-    frame, names = _read(df, cols)
+    frame, names = read(df, cols)
     packed = packed_features(names, window, scale_floor=SCALE_FLOOR, fill_null=0.0, order="feature")
-    result = _unnested(_fill(frame, _given(fill_values)), packed)
+    result = unnested(_fill(frame, _given(fill_values)), packed)
     # |G1| <= sqrt(window) and G2 <= window: shorter windows cannot reach the limits
     if window > SKEW_CLIP**2:
         result = result.with_columns(pl.col(f"{name}_skew").clip(-SKEW_CLIP, SKEW_CLIP) for name in names)
@@ -475,7 +349,7 @@ def _given(fill_values: FillValues) -> dict[str, float]:
         values: Mapping[Any, Any] = fill_values.row(0, named=True)
     elif isinstance(fill_values, Mapping):
         values = fill_values
-    elif _is_a(fill_values, "pandas", "Series"):
+    elif is_a(fill_values, "pandas", "Series"):
         values = fill_values.astype("float64").to_dict()  # pandas.NA becomes NaN
     else:
         allowed = "a mapping from column to value, a pandas Series, a one-row polars DataFrame or None"
@@ -520,73 +394,6 @@ def _filled(name: str, given: dict[str, float]) -> pl.Expr:
     return pl.when(column.is_finite()).then(column).otherwise(value)
 
 
-def _unnested(frame: pl.DataFrame | pl.LazyFrame, *packed: pl.Expr) -> pl.DataFrame | pl.LazyFrame:
-    """Compute structs and spread their fields over columns.
-
-    As a step of the frame: as part of an expression (`.struct.unnest()`), the streaming engine would make one call per
-    field, each with all results (10 columns of 10,000 rows: 584 ms and 1.1 GB, against 4 ms).
-    """
-    return frame.select(*packed).unnest(cs.all())
-
-
-def _is_a(value: object, module: str, name: str) -> bool:
-    """Whether `value` is of this class, without an import: its module must be there already if it is."""
-    loaded = sys.modules.get(module)
-    return loaded is not None and isinstance(value, getattr(loaded, name))
-
-
 def _is_short(frame: pl.DataFrame | pl.LazyFrame, window: int) -> bool:
     """Whether the frame has too few rows for ACM to give it energies; of a lazy frame that is not known."""
     return isinstance(frame, pl.DataFrame) and frame.height < window // 2
-
-
-def _read(df: Any, cols: Columns) -> tuple[pl.DataFrame | pl.LazyFrame, list[str]]:
-    """Return the chosen columns as a Polars frame, numeric ones as Float64, and their names."""
-    if _is_a(df, "pandas", "DataFrame"):
-        labels = [cols] if isinstance(cols, str) else cols
-        if labels is None:
-            labels = [label for label, dtype in df.dtypes.items() if dtype.kind in NUMERIC_KINDS]
-        frame: Any = pl.DataFrame([_from_pandas(str(label), df[label]) for label in labels])
-        cols = None if cols is None else [str(label) for label in labels]
-    elif _is_a(df, "numpy", "ndarray") and df.ndim == 2:
-        frame = pl.DataFrame({str(index): df[:, index] for index in range(df.shape[1])})
-    elif isinstance(df, (pl.DataFrame, pl.LazyFrame)):
-        frame = df
-    else:
-        raise _checks.mistyped("fast_features", "df", "a pandas, Polars or lazy frame or a 2-D NumPy array", df)
-    schema = frame.collect_schema()
-    if cols is None:
-        names = [name for name, dtype in schema.items() if dtype.is_numeric()]
-        if not names:
-            raise _checks.invalid("fast_features", "df", "a frame with at least one numeric column", schema.names())
-    else:
-        names = _checks.names("fast_features", "cols", cols)
-    casts = (name in schema and schema[name].is_numeric() and schema[name] != pl.Float64 for name in names)
-    columns = [pl.col(name).cast(pl.Float64) if cast else pl.col(name) for name, cast in zip(names, casts, strict=True)]
-    return frame.select(columns), names
-
-
-def _from_pandas(name: str, column: pd.Series[Any]) -> pl.Series:
-    if column.dtype.kind not in NUMERIC_KINDS:
-        return pl.Series(name, column.to_list())  # the plugin will name the column and its type
-    if column.dtype != "float64":
-        column = column.astype("float64")
-    return pl.Series(name, column.to_numpy())  # shares the memory
-
-
-def _write(result: pl.DataFrame | pl.LazyFrame, df: Any, return_type: ReturnType) -> Any:
-    """Return the features as the kind of frame that was asked for."""
-    if return_type not in (None, "pandas", "polars"):
-        raise _checks.invalid("fast_features", "return_type", '"pandas", "polars" or None', return_type)
-    from_pandas = _is_a(df, "pandas", "DataFrame")
-    if return_type == "polars" or (return_type is None and not from_pandas):
-        return result
-    import pandas as pd
-
-    frame = result.collect() if isinstance(result, pl.LazyFrame) else result
-    return pd.DataFrame(
-        frame.to_numpy(order="fortran", writable=True) if frame.columns else None,
-        index=df.index if from_pandas else None,
-        columns=frame.columns,
-        copy=False,  # the array is ours alone
-    )

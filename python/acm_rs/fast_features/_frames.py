@@ -1,0 +1,88 @@
+"""Frames of any kind in, frames of the same kind out."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+import polars as pl
+import polars.selectors as cs
+
+from acm_rs import _checks
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Columns: TypeAlias = str | Sequence[str] | None
+ReturnType: TypeAlias = Literal["pandas", "polars"] | None
+
+# The letters by which NumPy, and pandas for its own types, name integers and floats.
+NUMERIC_KINDS = "iuf"
+
+
+def read(df: Any, cols: Columns) -> tuple[pl.DataFrame | pl.LazyFrame, list[str]]:
+    """Return the chosen columns as a Polars frame, numeric ones as Float64, and their names."""
+    if is_a(df, "pandas", "DataFrame"):
+        labels = [cols] if isinstance(cols, str) else cols
+        if labels is None:
+            labels = [label for label, dtype in df.dtypes.items() if dtype.kind in NUMERIC_KINDS]
+        frame: Any = pl.DataFrame([_from_pandas(str(label), df[label]) for label in labels])
+        cols = None if cols is None else [str(label) for label in labels]
+    elif is_a(df, "numpy", "ndarray") and df.ndim == 2:
+        frame = pl.DataFrame({str(index): df[:, index] for index in range(df.shape[1])})
+    elif isinstance(df, (pl.DataFrame, pl.LazyFrame)):
+        frame = df
+    else:
+        raise _checks.mistyped("fast_features", "df", "a pandas, Polars or lazy frame or a 2-D NumPy array", df)
+    schema = frame.collect_schema()
+    if cols is None:
+        names = [name for name, dtype in schema.items() if dtype.is_numeric()]
+        if not names:
+            raise _checks.invalid("fast_features", "df", "a frame with at least one numeric column", schema.names())
+    else:
+        names = _checks.names("fast_features", "cols", cols)
+    casts = (name in schema and schema[name].is_numeric() and schema[name] != pl.Float64 for name in names)
+    columns = [pl.col(name).cast(pl.Float64) if cast else pl.col(name) for name, cast in zip(names, casts, strict=True)]
+    return frame.select(columns), names
+
+
+def _from_pandas(name: str, column: pd.Series[Any]) -> pl.Series:
+    if column.dtype.kind not in NUMERIC_KINDS:
+        return pl.Series(name, column.to_list())  # the plugin will name the column and its type
+    if column.dtype != "float64":
+        column = column.astype("float64")
+    return pl.Series(name, column.to_numpy())  # shares the memory
+
+
+def write(result: pl.DataFrame | pl.LazyFrame, df: Any, return_type: ReturnType) -> Any:
+    """Return the features as the kind of frame that was asked for."""
+    if return_type not in (None, "pandas", "polars"):
+        raise _checks.invalid("fast_features", "return_type", '"pandas", "polars" or None', return_type)
+    from_pandas = is_a(df, "pandas", "DataFrame")
+    if return_type == "polars" or (return_type is None and not from_pandas):
+        return result
+    import pandas as pd
+
+    frame = result.collect() if isinstance(result, pl.LazyFrame) else result
+    return pd.DataFrame(
+        frame.to_numpy(order="fortran", writable=True) if frame.columns else None,
+        index=df.index if from_pandas else None,
+        columns=frame.columns,
+        copy=False,  # the array is ours alone
+    )
+
+
+def unnested(frame: pl.DataFrame | pl.LazyFrame, *packed: pl.Expr) -> pl.DataFrame | pl.LazyFrame:
+    """Compute structs and spread their fields over columns.
+
+    As a step of the frame: as part of an expression (`.struct.unnest()`), the streaming engine would make one call per
+    field, each with all results (10 columns of 10,000 rows: 584 ms and 1.1 GB, against 4 ms).
+    """
+    return frame.select(*packed).unnest(cs.all())
+
+
+def is_a(value: object, module: str, name: str) -> bool:
+    """Whether `value` is of this class, without an import: its module must be there already if it is."""
+    loaded = sys.modules.get(module)
+    return loaded is not None and isinstance(value, getattr(loaded, name))
