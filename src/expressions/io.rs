@@ -152,15 +152,7 @@ impl Column {
             Self::Float32(_) => Kind::Float32(Vec::with_capacity(self.len())),
             Self::Float64(_) => Kind::Float64(Vec::with_capacity(self.len())),
         };
-        Results { kind, validity: None, instead_of_null: None, clip: None }
-    }
-
-    /// The dtype of its results.
-    pub fn dtype(&self) -> DataType {
-        match self {
-            Self::Float32(_) => DataType::Float32,
-            Self::Float64(_) => DataType::Float64,
-        }
+        Results { kind, validity: Validity::default(), instead_of_null: None }
     }
 }
 
@@ -182,33 +174,24 @@ impl Source for Column {
 /// One result per row, of the dtype that goes with the column.
 pub struct Results {
     kind: Kind,
-    /// Made when the first null comes.
-    validity: Option<MutableBitmap>,
+    validity: Validity,
     instead_of_null: Option<f64>,
-    clip: Option<f64>,
 }
 
 enum Kind {
     Float32(Vec<f32>),
     Float64(Vec<f64>),
-    Boolean { values: MutableBitmap },
+    Boolean(MutableBitmap),
 }
 
 impl Results {
     /// 1 and 0 become true and false.
     pub fn boolean(rows: usize) -> Self {
         Self {
-            kind: Kind::Boolean { values: MutableBitmap::with_capacity(rows) },
-            validity: None,
+            kind: Kind::Boolean(MutableBitmap::with_capacity(rows)),
+            validity: Validity::default(),
             instead_of_null: None,
-            clip: None,
         }
-    }
-
-    /// Limits results to `+-limit`.
-    pub fn clip(mut self, limit: Option<f64>) -> Self {
-        self.clip = limit;
-        self
     }
 
     /// Writes this value where there is no result.
@@ -218,11 +201,11 @@ impl Results {
     }
 
     pub fn into_series(self, name: PlSmallStr) -> Series {
-        let validity = self.validity.map(Into::into);
+        let validity = self.validity.0.map(Into::into);
         match self.kind {
             Kind::Float32(values) => Float32Chunked::from_vec_validity(name, values, validity).into_series(),
             Kind::Float64(values) => Float64Chunked::from_vec_validity(name, values, validity).into_series(),
-            Kind::Boolean { values } => {
+            Kind::Boolean(values) => {
                 BooleanChunked::with_chunk(name, BooleanArray::new(ArrowDataType::Boolean, values.into(), validity))
                     .into_series()
             }
@@ -232,64 +215,61 @@ impl Results {
 
 impl Sink for Results {
     fn push(&mut self, rows: &[f64]) {
-        let before = match &self.kind {
-            Kind::Float32(values) => values.len(),
-            Kind::Float64(values) => values.len(),
-            Kind::Boolean { values } => values.len(),
-        };
-        let fits = match &mut self.kind {
+        let Self { kind, validity, instead_of_null } = self;
+        match kind {
             Kind::Float64(values) => {
+                let before = values.len();
                 values.extend_from_slice(rows);
-                all_finite(rows)
+                let new = &mut values[before..];
+                match instead_of_null {
+                    _ if all_finite(new) => validity.all(new.len()),
+                    Some(value) => new.iter_mut().filter(|v| !v.is_finite()).for_each(|v| *v = *value),
+                    None => validity.some(before, new.iter().map(|v| v.is_finite())),
+                }
             }
             Kind::Float32(values) => {
+                let before = values.len();
                 values.extend(rows.iter().map(|&v| v as f32));
-                values[before..].iter().fold(true, |fits, v| fits & v.is_finite())
+                let new = &mut values[before..];
+                match instead_of_null {
+                    _ if new.iter().fold(true, |fits, v| fits & v.is_finite()) => validity.all(new.len()),
+                    Some(value) => new.iter_mut().filter(|v| !v.is_finite()).for_each(|v| *v = *value as f32),
+                    None => validity.some(before, new.iter().map(|v| v.is_finite())),
+                }
             }
-            Kind::Boolean { values } => {
+            Kind::Boolean(values) => {
+                let before = values.len();
                 values.extend_from_trusted_len_iter(rows.iter().map(|v| *v == 1.0));
-                all_finite(rows)
-            }
-        };
-        if let (Some(limit), Kind::Float32(values)) = (self.clip, &mut self.kind) {
-            values[before..].iter_mut().for_each(|v| *v = v.clamp(-limit as f32, limit as f32));
-        }
-        if let (Some(limit), Kind::Float64(values)) = (self.clip, &mut self.kind) {
-            values[before..].iter_mut().for_each(|v| *v = v.clamp(-limit, limit));
-        }
-        if let (false, Some(value)) = (fits, self.instead_of_null) {
-            match &mut self.kind {
-                Kind::Float32(values) => {
-                    values[before..].iter_mut().filter(|v| !v.is_finite()).for_each(|v| *v = value as f32);
+                if all_finite(rows) {
+                    validity.all(rows.len());
+                } else {
+                    validity.some(before, rows.iter().map(|v| v.is_finite()));
                 }
-                Kind::Float64(values) => {
-                    values[before..].iter_mut().filter(|v| !v.is_finite()).for_each(|v| *v = value);
-                }
-                Kind::Boolean { .. } => unreachable!("only numbers are written instead of null"),
             }
-            return;
         }
-        if fits {
-            if let Some(validity) = &mut self.validity {
-                validity.extend_constant(rows.len(), true);
-            }
-            return;
+    }
+}
+
+/// Which rows have a result. A bitmap is made when the first null comes.
+#[derive(Default)]
+struct Validity(Option<MutableBitmap>);
+
+impl Validity {
+    /// The next rows all have one.
+    fn all(&mut self, rows: usize) {
+        if let Some(bitmap) = &mut self.0 {
+            bitmap.extend_constant(rows, true);
         }
-        let total = before + rows.len();
-        let validity = self.validity.get_or_insert_with(|| {
-            let mut validity = MutableBitmap::with_capacity(total);
-            validity.extend_constant(before, true);
-            validity
+    }
+
+    /// Some of the next rows, which come after `before` others, have one.
+    fn some(&mut self, before: usize, present: impl ExactSizeIterator<Item = bool>) {
+        let bitmap = self.0.get_or_insert_with(|| {
+            let mut bitmap = MutableBitmap::with_capacity(before + present.len());
+            bitmap.extend_constant(before, true);
+            bitmap
         });
-        match &self.kind {
-            Kind::Float32(values) => {
-                validity.extend_from_trusted_len_iter(values[before..].iter().map(|v| v.is_finite()))
-            }
-            Kind::Float64(values) => {
-                validity.extend_from_trusted_len_iter(values[before..].iter().map(|v| v.is_finite()))
-            }
-            Kind::Boolean { .. } => validity.extend_from_trusted_len_iter(rows.iter().map(|v| v.is_finite())),
-        }
+        present.for_each(|present| bitmap.push(present));
     }
 }
 

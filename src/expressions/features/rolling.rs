@@ -56,6 +56,12 @@ kwargs!(FeaturesKwargs {
     order: Order
 });
 
+impl ShapeKwargs {
+    fn clip(&self) -> f64 {
+        self.clip.unwrap_or(f64::INFINITY)
+    }
+}
+
 /// Order of the fields of [`rolling_features`].
 #[derive(Clone, Copy, Deserialize, PartialEq)]
 #[serde(rename_all = "lowercase")]
@@ -72,13 +78,7 @@ fn by(operation: &str, inputs: &[Series]) -> PolarsResult<Option<Vec<i64>>> {
 }
 
 /// One statistic of a column, or of every column of a struct.
-fn one_each(
-    operation: &str,
-    inputs: &[Series],
-    window: Window,
-    statistic: Statistic,
-    clip: Option<f64>,
-) -> PolarsResult<Series> {
+fn one_each(operation: &str, inputs: &[Series], window: Window, statistic: Statistic) -> PolarsResult<Series> {
     let statistic = statistic.checked().map_err(|e| error(operation, e))?;
     let plan = Plan::new(window, vec![statistic]);
     let times = by(operation, inputs)?;
@@ -88,7 +88,7 @@ fn one_each(
             Statistic::Hampel { .. } => Results::boolean(column.len()),
             _ => column.results(),
         };
-        let mut sinks = [results.clip(clip)];
+        let mut sinks = [results];
         pass.run(&column, times.as_deref(), &mut sinks);
         let [results] = sinks;
         Ok(results.into_series(s.name().clone()))
@@ -129,7 +129,7 @@ fn one_each_field(operation: &str, fields: &[Field], output: Option<DataType>) -
 
 /// Defines an operation with one result per column, and its schema.
 macro_rules! operation {
-    ($name:ident, $field:ident, $kwargs:ident, $output:expr, $statistic:expr $(, $clip:expr)?) => {
+    ($name:ident, $field:ident, $kwargs:ident, $output:expr, $statistic:expr) => {
         fn $field(fields: &[Field]) -> PolarsResult<Field> {
             one_each_field(stringify!($name), fields, $output)
         }
@@ -137,28 +137,21 @@ macro_rules! operation {
         #[polars_expr(output_type_func=$field)]
         fn $name(inputs: &[Series], kwargs: $kwargs) -> PolarsResult<Series> {
             let statistic: fn(&$kwargs) -> Statistic = $statistic;
-            let clip: fn(&$kwargs) -> Option<f64> = operation!(@clip $($clip)?);
             let window = kwargs.window(stringify!($name), inputs)?;
-            one_each(stringify!($name), inputs, window, statistic(&kwargs), clip(&kwargs))
+            one_each(stringify!($name), inputs, window, statistic(&kwargs))
         }
     };
-    (@clip) => { |_| None };
-    (@clip $clip:expr) => { $clip };
 }
 
 operation!(rolling_median, rolling_median_field, PlainKwargs, None, |_| Statistic::Median);
 operation!(rolling_mad, rolling_mad_field, MadKwargs, None, |k| Statistic::Mad { scale: k.scale });
 operation!(rolling_mean, rolling_mean_field, PlainKwargs, None, |_| Statistic::Mean);
 operation!(rolling_std, rolling_std_field, StdKwargs, None, |k| Statistic::Std { ddof: k.ddof });
-operation!(rolling_skew, rolling_skew_field, ShapeKwargs, None, |k| Statistic::Skew { bias: k.bias }, |k| k.clip);
-operation!(
-    rolling_kurtosis,
-    rolling_kurtosis_field,
-    ShapeKwargs,
-    None,
-    |k| Statistic::Kurtosis { bias: k.bias },
-    |k| k.clip
-);
+operation!(rolling_skew, rolling_skew_field, ShapeKwargs, None, |k| Statistic::Skew { bias: k.bias, clip: k.clip() });
+operation!(rolling_kurtosis, rolling_kurtosis_field, ShapeKwargs, None, |k| Statistic::Kurtosis {
+    bias: k.bias,
+    clip: k.clip()
+});
 operation!(rolling_slope, rolling_slope_field, PlainKwargs, None, |_| Statistic::Slope);
 operation!(rolling_robust_z, rolling_robust_z_field, RobustZKwargs, None, |k| Statistic::RobustZ {
     clip: k.clip,
@@ -168,150 +161,133 @@ operation!(rolling_hampel, rolling_hampel_field, HampelKwargs, Some(DataType::Bo
     n_sigmas: k.n_sigmas
 });
 
-/// Several statistics of every column of a struct: field names and dtypes in the order of the result, and for each field
-/// which column and which of the statistics it is.
-fn layout(suffixes: &[String], columns: &[(PlSmallStr, DataType)], order: Order) -> Vec<(Field, usize, usize)> {
-    let field = |c: usize, k: usize| {
-        let (name, dtype) = &columns[c];
-        (Field::new(format!("{name}_{}", suffixes[k]).into(), dtype.clone()), c, k)
-    };
-    let energies: Vec<usize> = (0..suffixes.len()).filter(|&k| suffixes[k].starts_with("energy_")).collect();
-    let every = 0..columns.len();
-    match order {
-        Order::Column => {
-            every.flat_map(|c| (0..suffixes.len()).map(move |k| (c, k))).map(|(c, k)| field(c, k)).collect()
-        }
-        Order::Feature => {
-            let groups = (0..suffixes.len()).filter_map(|k| match energies.first() {
-                Some(first) if k == *first => Some(energies.clone()),
-                _ if energies.contains(&k) => None,
-                _ => Some(vec![k]),
-            });
-            groups
-                .flat_map(|ks| every.clone().flat_map(move |c| ks.clone().into_iter().map(move |k| (c, k))))
-                .map(|(c, k)| field(c, k))
-                .collect()
-        }
-    }
-}
-
-/// The schema of several statistics per column.
-fn several_field(operation: &str, fields: &[Field], suffixes: &[String], order: Order) -> PolarsResult<Field> {
-    check_by(operation, fields)?;
-    let input = &fields[0];
-    let columns = struct_fields(operation, input.name(), input.dtype())?
-        .iter()
-        .map(|field| Ok((field.name().clone(), float_of(operation, field.name(), field.dtype())?)))
-        .collect::<PolarsResult<Vec<_>>>()?;
-    let fields = layout(suffixes, &columns, order).into_iter().map(|(field, _, _)| field).collect();
-    Ok(Field::new(input.name().clone(), DataType::Struct(fields)))
-}
-
-/// Several statistics of every column of a struct, in one pass over each.
-fn several(
-    operation: &str,
-    inputs: &[Series],
-    plan: &Plan,
-    suffixes: &[String],
+/// Several statistics of every column of a struct, each with the suffix of its field's name.
+struct Several {
+    statistics: Vec<(Statistic, String)>,
     order: Order,
-    fill_null: Option<f64>,
-) -> PolarsResult<Series> {
-    let times = by(operation, inputs)?;
-    let input = &inputs[0];
-    let columns = struct_columns(operation, input)?
-        .iter()
-        .map(|s| Ok((s.name().clone(), Column::new(operation, s)?)))
-        .collect::<PolarsResult<Vec<_>>>()?;
-    let cells = columns.len() * input.len() * suffixes.len();
-    let mut results = parallel::map(
-        &POOL,
-        columns.len(),
-        cells,
-        || Pass::new(plan),
-        |pass, c| {
-            let column = &columns[c].1;
-            let mut sinks: Vec<Results> =
-                suffixes.iter().map(|_| column.results().instead_of_null(fill_null)).collect();
-            pass.run(column, times.as_deref(), &mut sinks);
-            sinks.into_iter().map(Some).collect::<Vec<_>>()
-        },
-    );
-    let names: Vec<(PlSmallStr, DataType)> =
-        columns.iter().map(|(name, column)| (name.clone(), column.dtype())).collect();
-    let fields = layout(suffixes, &names, order)
-        .into_iter()
-        .map(|(field, c, k)| {
-            let results = results[c][k].take().expect("each result has one field");
-            results.into_series(field.name().clone())
-        })
-        .collect();
-    struct_of(input, fields)
+}
+
+impl Several {
+    /// Column and statistic of each field of the result.
+    fn places(&self, columns: usize) -> Vec<(usize, usize)> {
+        let together = |a: &(Statistic, String), b: &(Statistic, String)| match self.order {
+            Order::Column => true,
+            Order::Feature => matches!((a.0, b.0), (Statistic::Energy(_), Statistic::Energy(_))),
+        };
+        let mut places = Vec::with_capacity(columns * self.statistics.len());
+        let mut first = 0;
+        for group in self.statistics.chunk_by(together) {
+            places.extend((0..columns).flat_map(|c| (first..first + group.len()).map(move |k| (c, k))));
+            first += group.len();
+        }
+        places
+    }
+
+    fn plan(&self, window: Window) -> Plan {
+        Plan::new(window, self.statistics.iter().map(|(statistic, _)| *statistic).collect())
+    }
+
+    fn name(&self, column: &str, k: usize) -> PlSmallStr {
+        format!("{column}_{}", self.statistics[k].1).into()
+    }
+
+    fn field(&self, operation: &str, fields: &[Field]) -> PolarsResult<Field> {
+        check_by(operation, fields)?;
+        let input = &fields[0];
+        let columns = struct_fields(operation, input.name(), input.dtype())?;
+        let dtypes = columns
+            .iter()
+            .map(|column| float_of(operation, column.name(), column.dtype()))
+            .collect::<PolarsResult<Vec<_>>>()?;
+        let places = self.places(columns.len()).into_iter();
+        let fields = places.map(|(c, k)| Field::new(self.name(columns[c].name(), k), dtypes[c].clone()));
+        Ok(Field::new(input.name().clone(), DataType::Struct(fields.collect())))
+    }
+
+    /// Runs the plan over every column, in one pass over each.
+    fn run(&self, operation: &str, inputs: &[Series], plan: &Plan, fill_null: Option<f64>) -> PolarsResult<Series> {
+        let times = by(operation, inputs)?;
+        let input = &inputs[0];
+        let columns = struct_columns(operation, input)?;
+        let one = |pass: &mut Pass, s: &Series| -> PolarsResult<Vec<Series>> {
+            let column = Column::new(operation, s)?;
+            let sinks = || column.results().instead_of_null(fill_null);
+            let mut sinks: Vec<Results> = self.statistics.iter().map(|_| sinks()).collect();
+            pass.run(&column, times.as_deref(), &mut sinks);
+            let named = |(k, results): (usize, Results)| results.into_series(self.name(s.name(), k));
+            Ok(sinks.into_iter().enumerate().map(named).collect())
+        };
+        let cells = columns.len() * input.len();
+        let results = parallel::map(&POOL, columns.len(), cells, || Pass::new(plan), |pass, c| one(pass, &columns[c]))
+            .into_iter()
+            .collect::<PolarsResult<Vec<_>>>()?;
+        struct_of(input, self.places(columns.len()).into_iter().map(|(c, k)| results[c][k].clone()).collect())
+    }
 }
 
 fn energies(bands: &Bands) -> impl Iterator<Item = (Statistic, String)> + use<> {
     (0..bands.len()).map(|band| (Statistic::Energy(band), format!("energy_{band}")))
 }
 
-/// Bands as sent: none with a window of time, which has no spectrum.
 fn parse_bands(operation: &str, bands: &[(f64, f64)], sampling_hz: f64) -> PolarsResult<Bands> {
     Bands::new(bands, sampling_hz).map_err(|e| error(operation, e))
 }
 
+fn spectral_energies(operation: &str, kwargs: &SpectralKwargs) -> PolarsResult<(Several, Bands)> {
+    let bands = parse_bands(operation, &kwargs.bands, kwargs.sampling_hz)?;
+    Ok((Several { statistics: energies(&bands).collect(), order: Order::Column }, bands))
+}
+
 fn rolling_spectral_energy_field(fields: &[Field], kwargs: SpectralKwargs) -> PolarsResult<Field> {
     const NAME: &str = "rolling_spectral_energy";
-    let bands = parse_bands(NAME, &kwargs.bands, kwargs.sampling_hz)?;
-    let suffixes: Vec<String> = energies(&bands).map(|(_, suffix)| suffix).collect();
-    several_field(NAME, fields, &suffixes, Order::Column)
+    spectral_energies(NAME, &kwargs)?.0.field(NAME, fields)
 }
 
 #[polars_expr(output_type_func_with_kwargs=rolling_spectral_energy_field)]
 fn rolling_spectral_energy(inputs: &[Series], kwargs: SpectralKwargs) -> PolarsResult<Series> {
     const NAME: &str = "rolling_spectral_energy";
-    let bands = parse_bands(NAME, &kwargs.bands, kwargs.sampling_hz)?;
+    let (several, bands) = spectral_energies(NAME, &kwargs)?;
     let window = kwargs.window(NAME, inputs)?;
-    let (statistics, suffixes): (Vec<_>, Vec<_>) = energies(&bands).unzip();
-    let plan = Plan::new(window, statistics).with_spectrum(bands, window.min_samples()).map_err(|e| error(NAME, e))?;
-    several(NAME, inputs, &plan, &suffixes, Order::Column, None)
+    let plan = several.plan(window).with_spectrum(bands, window.min_samples()).map_err(|e| error(NAME, e))?;
+    several.run(NAME, inputs, &plan, None)
 }
 
 impl FeaturesKwargs {
-    /// The statistics and their suffixes, ACM's, and the bands, if there are any.
-    fn statistics(&self, operation: &str) -> PolarsResult<(Vec<Statistic>, Vec<String>, Option<Bands>)> {
+    /// The statistics with ACM's suffixes and, unless the window is one of time, the bands of their energies.
+    fn several(&self, operation: &str) -> PolarsResult<(Several, Option<Bands>)> {
         let robust_z = Statistic::RobustZ { clip: self.clip, scale_floor: self.scale_floor };
         let robust_z = robust_z.checked().map_err(|e| error(operation, e))?;
-        let mut all: Vec<(Statistic, String)> = [
+        let mut statistics: Vec<(Statistic, String)> = [
             (Statistic::Median, "med"),
             (Statistic::Mad { scale: 1.0 }, "mad"),
             (Statistic::Mean, "mean"),
             (Statistic::Std { ddof: 1 }, "std"),
             (Statistic::Slope, "slope"),
-            (Statistic::Skew { bias: false }, "skew"),
-            (Statistic::Kurtosis { bias: false }, "kurt"),
+            (Statistic::Skew { bias: false, clip: f64::INFINITY }, "skew"),
+            (Statistic::Kurtosis { bias: false, clip: f64::INFINITY }, "kurt"),
         ]
         .map(|(statistic, suffix)| (statistic, suffix.to_string()))
         .into();
         let bands =
             (!self.bands.is_empty()).then(|| parse_bands(operation, &self.bands, self.sampling_hz)).transpose()?;
-        all.extend(bands.iter().flat_map(energies));
-        all.push((robust_z, "rz".into()));
-        let (statistics, suffixes) = all.into_iter().unzip();
-        Ok((statistics, suffixes, bands))
+        statistics.extend(bands.iter().flat_map(energies));
+        statistics.push((robust_z, "rz".into()));
+        Ok((Several { statistics, order: self.order }, bands))
     }
 }
 
 fn rolling_features_field(fields: &[Field], kwargs: FeaturesKwargs) -> PolarsResult<Field> {
     const NAME: &str = "rolling_features";
-    let (_, suffixes, _) = kwargs.statistics(NAME)?;
-    several_field(NAME, fields, &suffixes, kwargs.order)
+    kwargs.several(NAME)?.0.field(NAME, fields)
 }
 
 #[polars_expr(output_type_func_with_kwargs=rolling_features_field)]
 fn rolling_features(inputs: &[Series], kwargs: FeaturesKwargs) -> PolarsResult<Series> {
     const NAME: &str = "rolling_features";
-    let (statistics, suffixes, bands) = kwargs.statistics(NAME)?;
-    let mut plan = Plan::new(kwargs.window(NAME, inputs)?, statistics);
+    let (several, bands) = kwargs.several(NAME)?;
+    let mut plan = several.plan(kwargs.window(NAME, inputs)?);
     if let Some(bands) = bands {
         plan = plan.with_spectrum(bands, kwargs.spectrum_min_samples).map_err(|e| error(NAME, e))?;
     }
-    several(NAME, inputs, &plan, &suffixes, kwargs.order, kwargs.fill_null)
+    several.run(NAME, inputs, &plan, kwargs.fill_null)
 }

@@ -39,13 +39,15 @@ pub enum Statistic {
     Std {
         ddof: u32,
     },
-    /// `g1 = m3 / m2^1.5`, or without bias `G1 = g1 sqrt(n (n-1)) / (n-2)`.
+    /// `g1 = m3 / m2^1.5`, or without bias `G1 = g1 sqrt(n (n-1)) / (n-2)`; limited to `+-clip`.
     Skew {
         bias: bool,
+        clip: f64,
     },
-    /// `g2 = m4 / m2^2 - 3`, or without bias `G2 = (n-1) / ((n-2)(n-3)) ((n+1) g2 + 6)`.
+    /// `g2 = m4 / m2^2 - 3`, or without bias `G2 = (n-1) / ((n-2)(n-3)) ((n+1) g2 + 6)`; limited to `+-clip`.
     Kurtosis {
         bias: bool,
+        clip: f64,
     },
     /// Least squares, per row; with times per second.
     Slope,
@@ -70,6 +72,10 @@ impl Statistic {
                 number("scale_floor", scale_floor, false)?;
             }
             Self::Hampel { n_sigmas } => number("n_sigmas", n_sigmas, false)?,
+            // infinity: no limit
+            Self::Skew { clip, .. } | Self::Kurtosis { clip, .. } if clip != f64::INFINITY => {
+                number("clip", clip, true)?
+            }
             _ => {}
         }
         Ok(self)

@@ -420,6 +420,12 @@ fn factors<S: Arithmetic>(s: S, statistic: Statistic, n: S::V) -> Factors<S::V> 
     Factors { per_n: s.div(one, n), own }
 }
 
+/// Within `+-clip`; NaN stays: where one is NaN, min and max give the second.
+#[inline(always)]
+fn limited<S: Simd>(s: S, value: S::V, clip: f64) -> S::V {
+    s.min(s.splat(clip), s.max(s.splat(-clip), value))
+}
+
 /// The result of one statistic, NaN where the window holds too few readings.
 #[inline(always)]
 fn finish<S: Simd>(s: S, statistic: Statistic, central: &Central<S::V>, factors: Factors<S::V>, tile: &Tile) -> S::V {
@@ -428,17 +434,17 @@ fn finish<S: Simd>(s: S, statistic: Statistic, central: &Central<S::V>, factors:
     let (value, least) = match statistic {
         Statistic::Mean => (mean, 1),
         Statistic::Std { ddof } => (s.mul(s.sqrt(s.mul(m2, own)), scale), 2.max(ddof as usize + 1)),
-        Statistic::Skew { bias } => {
+        Statistic::Skew { bias, clip } => {
             // g1 = (m3 / n) / (m2 / n)^1.5
             let variance = s.mul(m2, per_n);
             let g1 = s.div(s.mul(m3, per_n), s.mul(variance, s.sqrt(variance)));
-            (if bias { g1 } else { s.mul(g1, own) }, 3)
+            (limited(s, if bias { g1 } else { s.mul(g1, own) }, clip), 3)
         }
-        Statistic::Kurtosis { bias } => {
+        Statistic::Kurtosis { bias, clip } => {
             let variance = s.mul(m2, per_n);
             let g2 = s.sub(s.div(s.mul(m4, per_n), s.mul(variance, variance)), s.splat(3.0));
             let unbiased = s.mul(own, s.add(s.mul(s.add(n, s.splat(1.0)), g2), s.splat(6.0)));
-            (if bias { g2 } else { unbiased }, 4)
+            (limited(s, if bias { g2 } else { unbiased }, clip), 4)
         }
         Statistic::Slope => {
             // positions of durations are nanoseconds, slopes per second
