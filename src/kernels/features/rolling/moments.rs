@@ -6,8 +6,10 @@
 //!
 //! with `p` the position of a reading: its row, or its time in nanoseconds. Nothing is ever added and later subtracted.
 //!
-//! Small windows (`DIRECT_MAX`): two passes per window, eight adjacent windows in the lanes. The first pass gives the mean
-//! from differences to the newest reading of the window, the second the powers about that mean; what the mean's rounding
+//! Small windows (`DIRECT_MAX`): eight adjacent windows in the lanes. The first pass takes differences to the newest reading of
+//! the window. It gives the mean and, for windows of up to `ONE_PASS_MAX` rows, second powers and slope: a reading of the window
+//! is at most `sqrt(n - 1)` standard deviations from its mean, so moving the sums there loses less than `n^2 eps` of `m_2`.
+//! A second pass takes the other powers about that mean; what the mean's rounding
 //! leaves is taken out by the binomial identities ("corrected two-pass": Chan, Golub, LeVeque 1983). A constant window has
 //! differences of exactly 0. Cost: O(w) per row; no state, so no dependence on anything but the window.
 //!
@@ -24,6 +26,8 @@ use crate::kernels::simd::{Arithmetic, Kernel, LANES, Scalar, Simd, dispatch};
 
 /// Windows up to this many rows are computed directly.
 const DIRECT_MAX: usize = 64;
+/// Windows up to this many rows need no second pass for second powers: `n^2 eps` is 2.3e-13.
+const ONE_PASS_MAX: usize = 32;
 /// Largest squared distance between anchor and mean, in variances. Kurtosis loses `KAPPA^2` eps and the rounding of the sums on
 /// top: with 25, windows of 500 rows missed 1e-12; with 4 an anchor moves twice per block on a ramp.
 const KAPPA: f64 = 4.0;
@@ -205,7 +209,7 @@ fn position(j: usize, w: usize) -> f64 {
     j as f64 - (w - 1) as f64 * 0.5
 }
 
-/// The corrected two-pass sums of eight adjacent windows.
+/// The central sums of eight adjacent windows.
 #[inline(always)]
 fn window_sums<S: Simd, const ORDER: u8, const SLOPE: bool, const MISSING: bool>(
     s: S,
@@ -216,6 +220,18 @@ fn window_sums<S: Simd, const ORDER: u8, const SLOPE: bool, const MISSING: bool>
     let zero = s.splat(0.0);
     let one = s.splat(1.0);
     let rows = &rows[..w - 1 + LANES];
+    if ORDER >= 2 && w <= ONE_PASS_MAX {
+        let (n, sums) = power_sums::<S, 2, SLOPE, MISSING>(s, rows, w, anchor);
+        let per_n = if MISSING { s.div(one, n) } else { s.splat(1.0 / w as f64) };
+        let mut central = about_mean(s, n, per_n, sums);
+        central.mean = s.add(anchor, central.mean);
+        if ORDER > 2 {
+            let (_, sums) = power_sums::<S, ORDER, false, MISSING>(s, rows, w, central.mean);
+            let higher = about_mean(s, n, per_n, sums);
+            (central.m3, central.m4) = (higher.m3, higher.m4);
+        }
+        return central;
+    }
     let (mut n, mut sum) = (zero, zero);
     for at in rows.array_windows() {
         let v = s.load(at);
@@ -230,20 +246,35 @@ fn window_sums<S: Simd, const ORDER: u8, const SLOPE: bool, const MISSING: bool>
     if !MISSING {
         n = s.splat(w as f64);
     }
-    let per_n = if MISSING { s.div(one, n) } else { s.splat(1.0 / w as f64) };
     // a division, not the factor: one rounding less shows in a mean
     let mean = s.add(anchor, s.div(sum, n));
-    let mut central = Central { n, mean, m2: zero, m3: zero, m4: zero, sxp: zero, spp: zero, scale: one };
     if ORDER == 1 {
-        return central;
+        return Central { n, mean, m2: zero, m3: zero, m4: zero, sxp: zero, spp: zero, scale: one };
     }
-    let (mut s1, mut s2, mut s3, mut s4) = (zero, zero, zero, zero);
+    let per_n = if MISSING { s.div(one, n) } else { s.splat(1.0 / w as f64) };
+    let (_, sums) = power_sums::<S, ORDER, SLOPE, MISSING>(s, rows, w, mean);
+    Central { mean, ..about_mean(s, n, per_n, sums) }
+}
+
+/// The number of readings and the power sums about a point, in one pass over the windows.
+#[inline(always)]
+fn power_sums<S: Simd, const ORDER: u8, const SLOPE: bool, const MISSING: bool>(
+    s: S,
+    rows: &[f64],
+    w: usize,
+    point: S::V,
+) -> (S::V, Power<S::V>) {
+    let zero = s.splat(0.0);
+    let one = s.splat(1.0);
+    let (mut n, mut s1, mut s2, mut s3, mut s4) = (zero, zero, zero, zero, zero);
     let (mut sx, mut p1, mut p2) = (zero, zero, zero);
     for (j, at) in rows.array_windows().enumerate() {
         let v = s.load(at);
-        let mut d = s.sub(v, mean);
+        let mut d = s.sub(v, point);
         if MISSING {
-            d = s.keep(s.eq(v, v), d);
+            let present = s.eq(v, v);
+            d = s.keep(present, d);
+            n = s.add(n, s.keep(present, one));
         }
         let square = s.mul(d, d);
         s1 = s.add(s1, d);
@@ -262,17 +293,14 @@ fn window_sums<S: Simd, const ORDER: u8, const SLOPE: bool, const MISSING: bool>
             }
         }
     }
+    if !MISSING {
+        n = s.splat(w as f64);
+    }
     if SLOPE && !MISSING {
         // exact: half-integers
         p2 = s.splat((w * (w * w - 1)) as f64 / 12.0);
     }
-    let about_mean = about_mean(s, n, per_n, Power { s1, s2, s3, s4, sx, p1, p2 });
-    central.m2 = about_mean.m2;
-    central.m3 = about_mean.m3;
-    central.m4 = about_mean.m4;
-    central.sxp = about_mean.sxp;
-    central.spp = about_mean.spp;
-    central
+    (n, Power { s1, s2, s3, s4, sx, p1, p2 })
 }
 
 /// Power sums about any point, here called 0.
