@@ -102,10 +102,10 @@ fn moments_and_slope_of_rows_are_exact_to_1e_12() {
 fn moments_and_slope_of_large_windows_are_exact_to_1e_12() {
     let mut worst = Worst::default();
     for kind in Kind::ALL {
-        for (window, n) in [(500, 2500), (1500, 4000)] {
+        for (window, n, step) in [(500, 2500, 97), (1500, 4000, 97), (4096, 10_000, 997)] {
             let x = kind.series(n, window as u64);
             let case = Case::rows(window, 1, EXACT.to_vec());
-            against_exact(&format!("{kind:?}"), &case, &x, None, (0..n).step_by(97), &mut worst);
+            against_exact(&format!("{kind:?}"), &case, &x, None, (0..n).step_by(step), &mut worst);
         }
     }
     report(&worst);
@@ -141,6 +141,19 @@ fn energies_are_within_1e_12_of_the_total() {
                 let step = 1 + window * window / 2000;
                 against_naive(&format!("{kind:?}"), &case, &x, None, (0..n).step_by(step));
             }
+        }
+    }
+}
+
+#[test]
+fn energies_of_large_windows_are_within_1e_12_of_the_total() {
+    for kind in Kind::ALL {
+        for (window, n) in [(1025, 3_000), (2048, 6_000), (4096, 10_000)] {
+            let x = kind.series(n, window as u64);
+            let bands = vec![(0.0, 0.002), (0.25, 0.251), (0.499, 0.5)];
+            let what = (0..bands.len()).map(What::Energy).collect();
+            let case = Case { bands, ..Case::rows(window, 1, what) };
+            against_naive(&format!("{kind:?}"), &case, &x, None, (0..n).step_by(977));
         }
     }
 }
