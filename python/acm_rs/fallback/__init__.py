@@ -1,0 +1,120 @@
+"""The operations without the compiled library: the same results from Polars, NumPy and SciPy, only slower.
+
+`acm_rs._plugin.call` comes here instead of into the library; nothing above it knows the difference, and names,
+parameters, checks and docstrings are the same. Missing readings, dtypes and the texts of errors are those of the
+library; results agree to 1e-9, order statistics exactly.
+
+Adding an operation
+-------------------
+Write two functions in the module of its family (`rolling.py` is the first) and name the module in `FAMILIES`:
+
+- the operation, under its own name: it takes the inputs as a list of Series, in the order in which `call` gets them,
+  and the parameters by name, all that `call` gets and without defaults; it returns a Series.
+- its dtype: it takes the operation's name, the inputs as a list of `Field` and the same parameters, and returns
+  the dtype of the result. It refuses dtypes of inputs by raising `_io.error`. Operations may share one.
+
+The decorator joins them::
+
+    @operation(dtype=one_each_dtype)
+    def rolling_median(inputs, *, window_size, min_samples): ...
+
+`_io.py` has what they share: reading columns with missing readings as NaN, the float that goes with a column, results
+as Series, the checks of a time column. Raise `_io.error(operation, text)` for data that cannot be used, with the
+text of the library. Names: the result's own name does not matter, that of the first input stands; inside `.over` and
+`group_by` inputs come without names, so take names of fields from the struct.
+The contract tests (`ACM_RS_BACKEND=python`) and `tests/test_backend.py`, which compares both backends, then cover it.
+
+How it works
+------------
+Polars finds the dtype of a Python function by calling it with two made-up rows of the dtypes at hand, while it resolves
+the schema. That gives every operation its schema in every context, but hides why a dtype was refused. Hence three steps:
+`_Evaluate` returns a struct of one field, which holds the result or, if a dtype was refused, is named after the error;
+`_raise_refusal` is shown the field's name by ``name.map_fields``, also while the schema is resolved, where its
+errors do come through; `_unwrap` takes the result out. Polars does so from 1.33 on.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+import polars as pl
+from polars.exceptions import ComputeError
+
+from acm_rs.fallback._registry import OPERATIONS, Field, Operation
+
+__all__ = ["call"]
+
+FAMILIES = ("rolling",)
+EXTRA = 'pip install "acm-rs[fallback]"'
+OLDEST_POLARS = (1, 33)
+
+_RESULT = ""
+_REFUSED = "\0refused\0"  # no column is named like this
+
+
+def call(operation: str, args: list[pl.Expr], *, returns_scalar: bool, **kwargs: Any) -> pl.Expr:
+    """Build the expression that `acm_rs._plugin.call` would build with the library."""
+    _find(operation)  # says here what is not installed, not in the middle of a query
+    evaluated = pl.map_batches(args, _Evaluate(operation, kwargs), returns_scalar=returns_scalar)
+    return evaluated.name.map_fields(_raise_refusal).map_batches(_unwrap, returns_scalar=returns_scalar)
+
+
+def _find(operation: str) -> Operation:
+    """Look an operation up; the modules of the families are loaded when the first operation is asked for."""
+    version = tuple(int(part) for part in pl.__version__.split(".")[:2])
+    if version < OLDEST_POLARS:
+        raise ImportError(
+            f"acm.{operation}: without the compiled library Polars 1.33 or newer is needed, this is {pl.__version__}; "
+            f"{EXTRA}"
+        )
+    try:
+        for family in FAMILIES:
+            importlib.import_module(f"acm_rs.fallback.{family}")
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.partition(".")[0] not in ("numpy", "scipy"):
+            raise
+        raise ImportError(
+            f"acm.{operation}: without the compiled library NumPy and SciPy are needed ({error}); {EXTRA}"
+        ) from error
+    return OPERATIONS[operation]
+
+
+class _Evaluate:
+    """An operation with its parameters, as Polars calls it; pickled by name, so that plans can travel."""
+
+    def __init__(self, operation: str, kwargs: dict[str, Any]) -> None:
+        self.operation = operation
+        self.kwargs = kwargs
+
+    def __call__(self, inputs: list[pl.Series], return_dtype: pl.DataType | None = None) -> pl.Series:
+        operation = _find(self.operation)
+        name = inputs[0].name
+        try:
+            fields = [Field(series.name, series.dtype) for series in inputs]
+            dtype = operation.dtype(self.operation, fields, **self.kwargs)
+        except ComputeError as refusal:
+            return _struct(name, pl.Series(f"{_REFUSED}{refusal}", [None] * len(inputs[0]), dtype=pl.Null))
+        try:
+            result = operation.compute(inputs, **self.kwargs)
+        except ComputeError:
+            if return_dtype is not None:
+                raise
+            # the schema is being resolved: made-up rows say nothing about the data
+            result = pl.Series([None] * len(inputs[0]), dtype=dtype)
+        assert result.dtype == dtype, f"acm.{self.operation}: {result.dtype} where {dtype} was announced"
+        return _struct(name, result.alias(_RESULT))
+
+
+def _struct(name: str, field: pl.Series) -> pl.Series:
+    return field.to_frame().to_struct(name)
+
+
+def _raise_refusal(field: str) -> str:
+    if field.startswith(_REFUSED):
+        raise ComputeError(field.removeprefix(_REFUSED))
+    return field
+
+
+def _unwrap(series: pl.Series, return_dtype: pl.DataType | None = None) -> pl.Series:
+    return series.struct.unnest().to_series().alias(series.name)
