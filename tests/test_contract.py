@@ -413,6 +413,8 @@ def refusal(run: Callable[[], Any]) -> str:
 @every_operation
 @pytest.mark.parametrize("dtype", NOT_NUMBERS)
 def test_a_column_that_is_not_numeric_is_named(case: Case, dtype: str) -> None:
+    if dtype == "Object" and not RUST:
+        pytest.xfail("Polars panics where it makes up rows of an Object column to find the dtype of a Python function")
     series, text = NOT_NUMBERS[dtype]
     frame = pl.DataFrame({"x": series, "a": [1.0, 2.0], "asset": [1, 2]})
     forms = ["x", ["x"], ["a", "x"]]

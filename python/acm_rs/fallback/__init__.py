@@ -27,10 +27,14 @@ The contract tests (`ACM_RS_BACKEND=python`) and `tests/test_backend.py`, which 
 How it works
 ------------
 Polars finds the dtype of a Python function by calling it with two made-up rows of the dtypes at hand, while it resolves
-the schema. That gives every operation its schema in every context, but hides why a dtype was refused. Hence three steps:
-`_Evaluate` returns a struct of one field, which holds the result or, if a dtype was refused, is named after the error;
-`_raise_refusal` is shown the field's name by ``name.map_fields``, also while the schema is resolved, where its
-errors do come through; `_unwrap` takes the result out. Polars does so from 1.33 on.
+the schema (from 1.33 on). That gives every operation its schema in every context. Two things are in the way:
+
+- An error of the function is hidden then. So `_Evaluate` does not raise where a dtype is refused but names the only
+  field of its result after the error; ``name.map_fields`` shows that name to `_raise_refusal`, whose errors come
+  through.
+- A dtype that was found stays with the expression, even when it is used on another frame. Polars makes a fresh copy of
+  an expression in which it has to look names up, as in ``struct.field("*")``, which takes the result out again:
+  the field has the name of the column.
 """
 
 from __future__ import annotations
@@ -49,7 +53,6 @@ FAMILIES = ("rolling",)
 EXTRA = 'pip install "acm-rs[fallback]"'
 OLDEST_POLARS = (1, 33)
 
-_RESULT = ""
 _REFUSED = "\0refused\0"  # no column is named like this
 
 
@@ -57,7 +60,7 @@ def call(operation: str, args: list[pl.Expr], *, returns_scalar: bool, **kwargs:
     """Build the expression that `acm_rs._plugin.call` would build with the library."""
     _find(operation)  # says here what is not installed, not in the middle of a query
     evaluated = pl.map_batches(args, _Evaluate(operation, kwargs), returns_scalar=returns_scalar)
-    return evaluated.name.map_fields(_raise_refusal).map_batches(_unwrap, returns_scalar=returns_scalar)
+    return evaluated.name.map_fields(_raise_refusal).struct.field("*")
 
 
 def _find(operation: str) -> Operation:
@@ -88,33 +91,28 @@ class _Evaluate:
         self.kwargs = kwargs
 
     def __call__(self, inputs: list[pl.Series], return_dtype: pl.DataType | None = None) -> pl.Series:
+        """Give a struct of one field; `return_dtype` is what it was when the schema was resolved, None if it is now."""
         operation = _find(self.operation)
-        name = inputs[0].name
+        rows = len(inputs[0])
         try:
             fields = [Field(series.name, series.dtype) for series in inputs]
             dtype = operation.dtype(self.operation, fields, **self.kwargs)
         except ComputeError as refusal:
-            return _struct(name, pl.Series(f"{_REFUSED}{refusal}", [None] * len(inputs[0]), dtype=pl.Null))
+            result = pl.Series(f"{_REFUSED}{refusal}", [None] * rows, dtype=pl.Null)
+            return result.to_frame().to_struct(inputs[0].name)
         try:
             result = operation.compute(inputs, **self.kwargs)
         except ComputeError:
             if return_dtype is not None:
                 raise
-            # the schema is being resolved: made-up rows say nothing about the data
-            result = pl.Series([None] * len(inputs[0]), dtype=dtype)
+            result = pl.Series([None] * rows, dtype=dtype)  # made-up rows say nothing about the data
         assert result.dtype == dtype, f"acm.{self.operation}: {result.dtype} where {dtype} was announced"
-        return _struct(name, result.alias(_RESULT))
-
-
-def _struct(name: str, field: pl.Series) -> pl.Series:
-    return field.to_frame().to_struct(name)
+        # inside `.over` and `group_by` inputs come without names
+        name = return_dtype.fields[0].name if isinstance(return_dtype, pl.Struct) else inputs[0].name
+        return result.alias(name).to_frame().to_struct(inputs[0].name)
 
 
 def _raise_refusal(field: str) -> str:
     if field.startswith(_REFUSED):
         raise ComputeError(field.removeprefix(_REFUSED))
     return field
-
-
-def _unwrap(series: pl.Series, return_dtype: pl.DataType | None = None) -> pl.Series:
-    return series.struct.unnest().to_series().alias(series.name)
