@@ -33,7 +33,9 @@ Backend: TypeAlias = Literal["rust", "python"]
 VARIABLE = "ACM_RS_BACKEND"
 REMEDY = f"reinstall acm-rs for this platform, or set {VARIABLE}=python to choose the slower Python code without a warning"
 
+# Handlers are the application's choice: which backend was chosen and why.
 _log = logging.getLogger("acm_rs")
+_log.addHandler(logging.NullHandler())
 
 
 def _load() -> ModuleType | None:

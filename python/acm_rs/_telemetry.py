@@ -33,6 +33,9 @@ except ImportError:  # the extra is not installed
     _INSTALLED = False
 else:
     _INSTALLED = True
+    # made once; both find the provider that the application sets, also after this package is imported
+    _TRACER = trace.get_tracer("acm_rs")
+    _ROWS = metrics.get_meter("acm_rs").create_counter("acm.rows", unit="{row}", description="rows worked on")
 
 Kind: TypeAlias = Literal["features", "fit", "score"]
 
@@ -44,11 +47,7 @@ def span(kind: Kind, operation: str, *, rows: int, columns: int) -> Iterator[Non
         yield
         return
     attributes: dict[str, Any] = {"acm.operation": operation, "acm.backend": backend()}
-    # looked up for every span, which is cheap, so that a provider may be set after this package is imported
-    tracer = trace.get_tracer("acm_rs")
-    with tracer.start_as_current_span(
-        f"acm.{kind}", attributes={**attributes, "acm.rows": rows, "acm.columns": columns}
-    ):
+    size = {"acm.rows": rows, "acm.columns": columns}
+    with _TRACER.start_as_current_span(f"acm.{kind}", attributes=attributes | size):
         yield
-    counter = metrics.get_meter("acm_rs").create_counter("acm.rows", unit="{row}", description="rows worked on")
-    counter.add(rows, attributes)
+    _ROWS.add(rows, attributes)
