@@ -31,7 +31,9 @@ IntoColumns: TypeAlias = str | pl.Expr | Sequence[str | pl.Expr]
 Backend: TypeAlias = Literal["rust", "python"]
 
 VARIABLE = "ACM_RS_BACKEND"
-REMEDY = f"reinstall acm-rs for this platform, or set {VARIABLE}=python to choose the slower Python code without a warning"
+REMEDY = (
+    f"reinstall acm-rs for this platform, or set {VARIABLE}=python to choose the slower Python code without a warning"
+)
 
 # Handlers are the application's choice: which backend was chosen and why.
 _log = logging.getLogger("acm_rs")
@@ -70,8 +72,8 @@ def backend() -> Backend:
     Returns
     -------
     str
-        ``"rust"`` or ``"python"``. The environment variable ``ACM_RS_BACKEND`` (``auto``, ``rust`` or ``python``) chooses
-        when the package is imported; a later change of it has no effect.
+        ``"rust"`` or ``"python"``. The environment variable ``ACM_RS_BACKEND`` (``auto``, ``rust`` or ``python``)
+        chooses when the package is imported; a later change of it has no effect.
 
     Examples
     --------
@@ -101,8 +103,8 @@ def call(operation: str, args: list[pl.Expr], *, returns_scalar: bool = False, *
     """Call the operation of this name, in the library or in Python.
 
     `kwargs` are plain Python values (they travel pickled, and NumPy scalars would not survive) and always complete:
-    defaults live in the Python signatures, neither backend has any. `returns_scalar` is for aggregations, which give one
-    row.
+    defaults live in the Python signatures, neither backend has any. `returns_scalar` is for aggregations, which give
+    one row.
     """
     if _LIBRARY is None:
         from acm_rs import fallback

@@ -13,8 +13,8 @@ span ``acm.score``        span       one scoring with a model
 ========================  =========  ==================================================================================
 
 Attributes of spans: ``acm.operation`` (the function, such as ``compute_basic_features``), ``acm.backend`` (``rust`` or
-``python``), ``acm.rows`` and ``acm.columns``. A span of work that fails records the exception and has the status ERROR; its
-rows are not counted. Nothing of the data is recorded, neither values nor names of columns.
+``python``), ``acm.rows`` and ``acm.columns``. A span of work that fails records the exception and has the status ERROR;
+its rows are not counted. Nothing of the data is recorded, neither values nor names of columns.
 
 A provider is the application's choice; without one the API itself does nothing.
 """

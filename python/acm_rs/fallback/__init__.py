@@ -40,6 +40,7 @@ the schema (from 1.33 on). That gives every operation its schema in every contex
 from __future__ import annotations
 
 import importlib
+from collections.abc import Sequence
 from typing import Any
 
 import polars as pl
@@ -90,7 +91,7 @@ class _Evaluate:
         self.operation = operation
         self.kwargs = kwargs
 
-    def __call__(self, inputs: list[pl.Series], return_dtype: pl.DataType | None = None) -> pl.Series:
+    def __call__(self, inputs: Sequence[pl.Series], return_dtype: pl.DataType | None = None) -> pl.Series:
         """Give a struct of one field; `return_dtype` is what it was when the schema was resolved, None if it is now."""
         operation = _find(self.operation)
         rows = len(inputs[0])
@@ -101,7 +102,7 @@ class _Evaluate:
             result = pl.Series(f"{_REFUSED}{refusal}", [None] * rows, dtype=pl.Null)
             return result.to_frame().to_struct(inputs[0].name)
         try:
-            result = operation.compute(inputs, **self.kwargs)
+            result = operation.compute(list(inputs), **self.kwargs)
         except ComputeError:
             if return_dtype is not None:
                 raise

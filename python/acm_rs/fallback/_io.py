@@ -71,7 +71,7 @@ def struct_of(columns: list[pl.Series]) -> pl.Series:
 
 
 def read(series: pl.Series) -> Floats:
-    """Readings as a new array, missing ones as NaN."""
+    """Return readings as a new array, missing ones as NaN."""
     values = series.cast(pl.Float64).to_numpy().astype(np.float64)
     values[~np.isfinite(values)] = np.nan
     return values
@@ -115,7 +115,7 @@ def time_unit(operation: str, field: Field) -> int:
 
 
 def times(operation: str, series: pl.Series, rows: int) -> Times:
-    """Times of a `by` column in nanoseconds: one for each row, ascending and without nulls, else an error."""
+    """Return the times of a `by` column in nanoseconds: one for each row, ascending, without nulls, else an error."""
     column = _column_named(series.name)
     unit = time_unit(operation, Field(series.name, series.dtype))
     if len(series) != rows:
@@ -128,9 +128,7 @@ def times(operation: str, series: pl.Series, rows: int) -> Times:
     back = np.flatnonzero(values[1:] < values[:-1]) + 1
     # whichever comes first, as a reader of the column would find it
     if beyond.any() and not (len(back) and back[0] < np.argmax(beyond)):
-        raise error(
-            operation, f"`by` must lie in the years 1677 to 2262, which nanoseconds reach; {column} does not"
-        )
+        raise error(operation, f"`by` must lie in the years 1677 to 2262, which nanoseconds reach; {column} does not")
     if len(back):
         raise error(
             operation,

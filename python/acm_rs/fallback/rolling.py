@@ -1,15 +1,16 @@
 """Rolling features on NumPy; formulas and rules are those of `acm_rs.features.rolling`.
 
-The windows of many rows at once are the rows of one matrix, right-aligned: the newest reading stands in the last column,
-NaN is missing or before the window. Every statistic is taken of each window by itself, so nothing is ever subtracted that
-was added before, and a spike that has left a window has left nothing behind. Moments are taken in two passes about the
-newest reading (Chan, Golub and LeVeque 1983).
+The windows of many rows at once are the rows of one matrix, right-aligned: the newest reading stands in the last
+column, NaN is missing or before the window. Every statistic is taken of each window by itself, so nothing is ever
+subtracted that was added before, and a spike that has left a window has left nothing behind. Moments are taken in two
+passes about the newest reading (Chan, Golub and LeVeque 1983).
 
-A window that is not full, or is counted in time, stands in a matrix as wide as the next power of two of its rows. So the
-width, and with it the order of summation, is a matter of the window alone: a series scored in pieces gives the same bits.
+A window that is not full, or is counted in time, stands in a matrix as wide as the next power of two of its rows. So
+the width, and with it the order of summation, is a matter of the window alone: a series scored in pieces gives the same
+bits.
 
-Cost: proportional to rows times window, for order statistics times its logarithm. Matrices hold at most `CELLS` values, or
-one window.
+Cost: proportional to rows times window, for order statistics times its logarithm. Matrices hold at most `CELLS`
+values, or one window.
 """
 
 from __future__ import annotations
@@ -137,7 +138,7 @@ def _hampel(reading: Floats, order: Order, n_sigmas: float) -> Floats:
 class Moments(NamedTuple):
     """Central sums of the windows of some rows, of deviations divided by ``2**exponent``."""
 
-    count: NDArray[np.intp]
+    n: NDArray[np.intp]
     mean: Floats
     exponent: NDArray[np.int64]
     m2: Floats
@@ -182,27 +183,27 @@ def _unscaled(values: Floats, moments: Moments) -> Floats:
 
 
 def _mean(moments: Moments, min_samples: int) -> Floats:
-    return np.where(moments.count >= min_samples, moments.mean, np.nan) + 0.0
+    return np.where(moments.n >= min_samples, moments.mean, np.nan) + 0.0
 
 
 def _std(moments: Moments, min_samples: int, ddof: int) -> Floats:
-    enough = (moments.count >= max(min_samples, 2)) & (moments.count > ddof)
-    return np.where(enough, _unscaled(np.sqrt(moments.m2 / (moments.count - ddof)), moments), np.nan)
+    enough = (moments.n >= max(min_samples, 2)) & (moments.n > ddof)
+    return np.where(enough, _unscaled(np.sqrt(moments.m2 / (moments.n - ddof)), moments), np.nan)
 
 
 def _skew(moments: Moments, min_samples: int, *, bias: bool) -> Floats:
-    n = moments.count.astype(np.float64)
+    n = moments.n.astype(np.float64)
     d = moments.deviations
     rest = d.sum(axis=1) / n  # what the rounding of the mean has left
     m3 = (d * np.square(d)).sum(axis=1) - 3 * rest * np.square(d).sum(axis=1) + 2 * n * rest**3
     skew = np.sqrt(n) * m3 / moments.m2**1.5
     if not bias:
         skew *= np.sqrt(n * (n - 1)) / (n - 2)
-    return np.where((moments.count >= max(min_samples, 3)) & ~moments.constant, skew, np.nan) + 0.0
+    return np.where((moments.n >= max(min_samples, 3)) & ~moments.constant, skew, np.nan) + 0.0
 
 
 def _kurtosis(moments: Moments, min_samples: int, *, bias: bool) -> Floats:
-    n = moments.count.astype(np.float64)
+    n = moments.n.astype(np.float64)
     d = moments.deviations
     squares = np.square(d)
     rest = d.sum(axis=1) / n
@@ -210,7 +211,7 @@ def _kurtosis(moments: Moments, min_samples: int, *, bias: bool) -> Floats:
     kurtosis = n * (m4 - 3 * n * rest**4) / np.square(moments.m2) - 3
     if not bias:
         kurtosis = (n - 1) / ((n - 2) * (n - 3)) * ((n + 1) * kurtosis + 6)
-    return np.where((moments.count >= max(min_samples, 4)) & ~moments.constant, kurtosis, np.nan) + 0.0
+    return np.where((moments.n >= max(min_samples, 4)) & ~moments.constant, kurtosis, np.nan) + 0.0
 
 
 def _slope(windows: Windows, moments: Moments, min_samples: int) -> Floats:
@@ -221,13 +222,13 @@ def _slope(windows: Windows, moments: Moments, min_samples: int) -> Floats:
         unit = 1.0
     else:
         places, unit = windows.nanoseconds, 1e9
-    centre = np.where(present, places, 0.0).sum(axis=1) / np.maximum(moments.count, 1)
+    centre = np.where(present, places, 0.0).sum(axis=1) / np.maximum(moments.n, 1)
     offsets = np.where(present, places - centre[:, None], 0.0)
     spread = np.square(offsets).sum(axis=1)
     slope = (offsets * moments.deviations).sum(axis=1) / spread * unit
     first = np.take_along_axis(places, np.argmax(present, axis=1)[:, None], axis=1)[:, 0]
     last = np.take_along_axis(places, -1 - np.argmax(present[:, ::-1], axis=1)[:, None], axis=1)[:, 0]
-    enough = (moments.count >= max(min_samples, 2)) & (first != last)
+    enough = (moments.n >= max(min_samples, 2)) & (first != last)
     return np.where(enough, _unscaled(slope, moments), np.nan) + 0.0
 
 
@@ -247,7 +248,7 @@ def _energies(x: Floats, window_size: int, min_samples: int, bands: Bands, sampl
     def transform(rows: Any, values: Floats) -> None:
         moments = _moments(Windows(rows, values, None))
         power = np.square(np.abs(fft.rfft(moments.deviations, axis=1)))
-        enough = moments.count >= max(min_samples, 1)
+        enough = moments.n >= max(min_samples, 1)
         for band, bins in enumerate(_bins(bands, sampling_hz, values.shape[1])):
             energy = np.ldexp(power[:, bins].sum(axis=1), 2 * moments.exponent.astype(np.int32))
             out[band, rows] = np.where(enough, energy, np.nan)

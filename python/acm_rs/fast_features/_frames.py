@@ -75,9 +75,7 @@ def write(result: pl.DataFrame | pl.LazyFrame, df: Any, return_type: ReturnType)
     )
 
 
-def measured(
-    operation: str, frame: pl.DataFrame | pl.LazyFrame, names: Sequence[str]
-) -> AbstractContextManager[None]:
+def measured(operation: str, frame: pl.DataFrame | pl.LazyFrame, names: Sequence[str]) -> AbstractContextManager[None]:
     """Measure a build of features, where it is one: of a lazy frame only a plan is made."""
     if isinstance(frame, pl.LazyFrame):
         return nullcontext()

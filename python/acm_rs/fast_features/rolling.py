@@ -175,7 +175,16 @@ def rolling_ols_slope(
     pandas, Polars or lazy frame
         Float64; 0.0 where fewer than `min_periods` or 2 readings are present.
     """
-    return _rolling("rolling_ols_slope", df, window, cols, min_periods, return_type, {"slope": features.rolling_slope}, fill_null=0.0)
+    return _rolling(
+        "rolling_ols_slope",
+        df,
+        window,
+        cols,
+        min_periods,
+        return_type,
+        {"slope": features.rolling_slope},
+        fill_null=0.0,
+    )
 
 
 def rolling_spectral_energy(
