@@ -437,7 +437,6 @@ def test_a_struct_within_a_struct_is_named(case: Case) -> None:
 
 
 @pytest.mark.skipif(not hasattr(pl, "Extension"), reason="Polars without extension types")
-@pytest.mark.xfail(RUST, reason="polars 0.55.2 does not build with dtype-extension: such a column panics")
 @every_operation
 @pytest.mark.parametrize("values", [[1.0, 2.0], ["1", "2"]], ids=["Float64", "String"])
 def test_an_extension_type_is_named(case: Case, values: list[Any]) -> None:

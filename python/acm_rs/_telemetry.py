@@ -1,7 +1,8 @@
 """Spans and metrics through OpenTelemetry, where its API is installed (extra ``otel``); else nothing, at no cost.
 
 What is measured is work that a Python function does itself: building features of frames in memory, fitting, scoring.
-An expression or a lazy frame is only a plan; Polars does its work later, when nobody here looks on.
+An expression or a lazy frame is only a plan; Polars does its work later, when nobody here looks on. (So a lazy frame
+that ``return_type="pandas"`` collects in `acm_rs.fast_features` is not measured either: its rows are not known before.)
 
 Names, all of the instrumentation scope ``acm_rs``:
 
