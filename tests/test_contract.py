@@ -19,6 +19,7 @@ import polars as pl
 import polars.selectors as cs
 import pytest
 from acm_rs import features
+from backends import RUST, assert_same, rust_only
 from polars.exceptions import ColumnNotFoundError, ComputeError, InvalidOperationError, SchemaError
 from polars.testing import assert_frame_equal
 
@@ -188,7 +189,7 @@ def test_the_length_is_kept_and_no_sensor_is_overwritten_by_a_struct(case: Case,
 
 @every_case
 def test_function_and_method_agree(case: Case) -> None:
-    assert getattr(pl.col("a").acm, case.operation)(**case.parameters).meta.eq(case("a"))
+    assert_same(getattr(pl.col("a").acm, case.operation)(**case.parameters), case("a"), FRAME)
 
 
 # --- chunks, engines, contexts ---------------------------------------------------------------------------------------
@@ -412,6 +413,8 @@ def refusal(run: Callable[[], Any]) -> str:
 @every_operation
 @pytest.mark.parametrize("dtype", NOT_NUMBERS)
 def test_a_column_that_is_not_numeric_is_named(case: Case, dtype: str) -> None:
+    if dtype == "Object" and not RUST:
+        pytest.xfail("Polars panics where it makes up rows of an Object column to find the dtype of a Python function")
     series, text = NOT_NUMBERS[dtype]
     frame = pl.DataFrame({"x": series, "a": [1.0, 2.0], "asset": [1, 2]})
     forms = ["x", ["x"], ["a", "x"]]
@@ -685,6 +688,7 @@ def expected_of_all_cases() -> pl.DataFrame:
     return all_cases().collect()
 
 
+@rust_only
 @pytest.mark.parametrize("engine", ["in-memory", "streaming"])
 @pytest.mark.parametrize("threads", [1, 4])
 def test_a_fresh_process_and_any_number_of_threads(
@@ -705,8 +709,7 @@ def test_a_fresh_process_and_any_number_of_threads(
 @every_case
 def test_an_expression_can_be_pickled(case: Case) -> None:
     expr = pickle.loads(pickle.dumps(case(SENSORS)))
-    assert expr.meta.eq(case(SENSORS))
-    assert_frame_equal(FRAME.select(expr), FRAME.select(case(SENSORS)), check_exact=True)
+    assert_same(expr, case(SENSORS), FRAME)
 
 
 # --- oracles from outside --------------------------------------------------------------------------------------------

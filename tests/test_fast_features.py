@@ -16,6 +16,7 @@ import pandas as pd
 import polars as pl
 import pytest
 from acm_rs import fast_features as ff
+from backends import rust_only
 from polars.exceptions import ColumnNotFoundError, ComputeError
 from polars.testing import assert_frame_equal
 
@@ -365,6 +366,7 @@ def test_a_lazy_frame_collects_nothing(fill_values: Any) -> None:
     assert_frame_equal(lazy[-1].collect(), eager, check_exact=True)
 
 
+@rust_only
 @pytest.mark.parametrize("fill_values", [None, TRAINED])
 def test_basic_features_are_one_call(fill_values: Any) -> None:
     lazy = ff.compute_basic_features(pl.LazyFrame({"a": A, "b": A}), W, fill_values=fill_values)

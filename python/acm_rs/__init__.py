@@ -5,7 +5,7 @@
 """
 
 from acm_rs import fast_features
-from acm_rs._internal import __version__
+from acm_rs._plugin import backend, version
 from acm_rs.features import (
     rolling_features,
     rolling_hampel,
@@ -22,9 +22,12 @@ from acm_rs.features import (
 )
 from acm_rs.namespace import AcmNamespace, col
 
+__version__ = version()
+
 __all__ = [
     "AcmNamespace",
     "__version__",
+    "backend",
     "col",
     "fast_features",
     "rolling_features",

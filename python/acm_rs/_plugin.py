@@ -1,29 +1,123 @@
-"""The compiled library, and the one place that calls into it."""
+"""The compiled library, what stands in for it, and the one place that calls either.
+
+The environment variable ``ACM_RS_BACKEND`` is read once, when the package is imported:
+
+- ``auto``, the same as not set: the compiled library or, if it cannot be loaded, one warning with the reason and the
+  same operations on Polars, NumPy and SciPy (`acm_rs.fallback`).
+- ``rust``: the compiled library, or an ImportError that says why it cannot be loaded.
+- ``python``: never the compiled library; it is not even looked for.
+"""
 
 from __future__ import annotations
 
+import importlib
+import logging
+import os
+import tomllib
+import warnings
 from collections.abc import Iterable, Sequence
-from typing import Any, TypeAlias
+from importlib import metadata
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Literal, TypeAlias
 
 import polars as pl
 from polars.plugins import register_plugin_function
 from polars.selectors import is_selector
 
-from acm_rs import _checks, _internal
+from acm_rs import _checks
 
 IntoColumns: TypeAlias = str | pl.Expr | Sequence[str | pl.Expr]
+Backend: TypeAlias = Literal["rust", "python"]
 
-# The file itself: given only its folder, Polars would take whichever library it meets there first.
-LIBRARY = _internal.__file__
+VARIABLE = "ACM_RS_BACKEND"
+REMEDY = (
+    f"reinstall acm-rs for this platform, or set {VARIABLE}=python to choose the slower Python code without a warning"
+)
+
+# Handlers are the application's choice: which backend was chosen and why.
+_log = logging.getLogger("acm_rs")
+_log.addHandler(logging.NullHandler())
 
 
-def call(operation: str, args: list[pl.Expr], **kwargs: Any) -> pl.Expr:
-    """Call the plugin function of this name.
+def _load() -> ModuleType | None:
+    """Load the compiled library; None if the Python code is to do its work."""
+    wanted = os.environ.get(VARIABLE) or "auto"
+    if wanted not in ("auto", "rust", "python"):
+        raise ValueError(f'acm: environment variable `{VARIABLE}` must be "auto", "rust" or "python", got {wanted!r}')
+    if wanted == "python":
+        _log.info("backend python: chosen by %s", VARIABLE)
+        return None
+    try:
+        library = importlib.import_module("acm_rs._internal")
+    except Exception as error:  # whatever is wrong with the file, work must go on
+        reason = f"{type(error).__name__}: {error}"
+        if wanted == "rust":
+            text = f"acm: {VARIABLE}=rust, but the compiled library cannot be loaded ({reason}); {REMEDY}"
+            raise ImportError(text) from error
+        _log.warning("backend python: the compiled library cannot be loaded (%s)", reason)
+        text = f"acm_rs runs without its compiled library, which cannot be loaded ({reason}); {REMEDY}"
+        warnings.warn(text, RuntimeWarning, stacklevel=2)
+        return None
+    _log.info("backend rust: %s", library.__file__)
+    return library
+
+
+_LIBRARY = _load()
+
+
+def backend() -> Backend:
+    """Name what computes: the compiled library or the Python code that stands in for it.
+
+    Returns
+    -------
+    str
+        ``"rust"`` or ``"python"``. The environment variable ``ACM_RS_BACKEND`` (``auto``, ``rust`` or ``python``)
+        chooses when the package is imported; a later change of it has no effect.
+
+    Examples
+    --------
+    >>> import acm_rs as acm
+    >>> acm.backend() in ("rust", "python")
+    True
+    """
+    return "python" if _LIBRARY is None else "rust"
+
+
+def version() -> str:
+    """Version of the package, also where the library that knows it is missing."""
+    if _LIBRARY is not None:
+        return str(_LIBRARY.__version__)
+    manifest = Path(__file__).parents[2] / "Cargo.toml"  # there in a checkout
+    if manifest.is_file():
+        package = tomllib.loads(manifest.read_text(encoding="utf-8")).get("package", {})
+        if package.get("name") == "acm_rs":
+            return str(package["version"])
+    try:
+        return metadata.version("acm-rs")
+    except metadata.PackageNotFoundError:  # copied without its metadata
+        return "0+unknown"
+
+
+def call(operation: str, args: list[pl.Expr], *, returns_scalar: bool = False, **kwargs: Any) -> pl.Expr:
+    """Call the operation of this name, in the library or in Python.
 
     `kwargs` are plain Python values (they travel pickled, and NumPy scalars would not survive) and always complete:
-    defaults live in the Python signatures, the library has none.
+    defaults live in the Python signatures, neither backend has any. `returns_scalar` is for aggregations, which give
+    one row.
     """
-    return register_plugin_function(plugin_path=LIBRARY, function_name=operation, args=args, kwargs=kwargs)
+    if _LIBRARY is None:
+        from acm_rs import fallback
+
+        return fallback.call(operation, args, returns_scalar=returns_scalar, **kwargs)
+    return register_plugin_function(
+        # the file itself: given only its folder, Polars would take whichever library it meets there first
+        plugin_path=str(_LIBRARY.__file__),
+        function_name=operation,
+        args=args,
+        kwargs=kwargs,
+        returns_scalar=returns_scalar,
+    )
 
 
 def one_input(operation: str, expr: IntoColumns, *, always_pack: bool) -> pl.Expr:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import polars as pl
 import polars.selectors as cs
 
 from acm_rs import _checks
+from acm_rs._telemetry import span
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -71,6 +73,13 @@ def write(result: pl.DataFrame | pl.LazyFrame, df: Any, return_type: ReturnType)
         columns=frame.columns,
         copy=False,  # the array is ours alone
     )
+
+
+def measured(operation: str, frame: pl.DataFrame | pl.LazyFrame, names: Sequence[str]) -> AbstractContextManager[None]:
+    """Measure a build of features, where it is one: of a lazy frame only a plan is made."""
+    if isinstance(frame, pl.LazyFrame):
+        return nullcontext()
+    return span("features", operation, rows=frame.height, columns=len(names))
 
 
 def unnested(frame: pl.DataFrame | pl.LazyFrame, *packed: pl.Expr) -> pl.DataFrame | pl.LazyFrame:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar, overload
 import polars as pl
 
 from acm_rs import _checks, features
-from acm_rs.fast_features._frames import Columns, ReturnType, is_a, read, unnested, write
+from acm_rs.fast_features._frames import Columns, ReturnType, is_a, measured, read, unnested, write
 from acm_rs.features.rolling import NORMAL_SCALE, Bands, packed_features
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def rolling_median(
     pandas, Polars or lazy frame
         Float64; missing where fewer than `min_periods` readings are present.
     """
-    return _rolling(df, window, cols, min_periods, return_type, {"med": features.rolling_median})
+    return _rolling("rolling_median", df, window, cols, min_periods, return_type, {"med": features.rolling_median})
 
 
 def rolling_mad(
@@ -80,7 +80,7 @@ def rolling_mad(
     pandas, Polars or lazy frame
         Float64; missing where fewer than `min_periods` readings are present.
     """
-    return _rolling(df, window, cols, min_periods, return_type, {"mad": features.rolling_mad})
+    return _rolling("rolling_mad", df, window, cols, min_periods, return_type, {"mad": features.rolling_mad})
 
 
 def rolling_mean_std(
@@ -107,7 +107,7 @@ def rolling_mean_std(
         Float64; missing where fewer than `min_periods` readings are present, a deviation also where fewer than 2 are.
     """
     operations: Operations = {"mean": features.rolling_mean, "std": features.rolling_std}
-    return _rolling(df, window, cols, min_periods, return_type, operations)
+    return _rolling("rolling_mean_std", df, window, cols, min_periods, return_type, operations)
 
 
 def rolling_skew_kurt(
@@ -149,7 +149,7 @@ def rolling_skew_kurt(
         "skew": partial(features.rolling_skew, clip=skew_clip),
         "kurt": partial(features.rolling_kurtosis, clip=kurt_clip),
     }
-    return _rolling(df, window, cols, min_periods, return_type, operations)
+    return _rolling("rolling_skew_kurt", df, window, cols, min_periods, return_type, operations)
 
 
 def rolling_ols_slope(
@@ -175,7 +175,16 @@ def rolling_ols_slope(
     pandas, Polars or lazy frame
         Float64; 0.0 where fewer than `min_periods` or 2 readings are present.
     """
-    return _rolling(df, window, cols, min_periods, return_type, {"slope": features.rolling_slope}, fill_null=0.0)
+    return _rolling(
+        "rolling_ols_slope",
+        df,
+        window,
+        cols,
+        min_periods,
+        return_type,
+        {"slope": features.rolling_slope},
+        fill_null=0.0,
+    )
 
 
 def rolling_spectral_energy(
@@ -229,7 +238,8 @@ def rolling_spectral_energy(
     packed = features.rolling_spectral_energy(
         names, window, bands=bands, sampling_hz=fs, min_samples=max(min_periods, 2, window // 2)
     )
-    energies = unnested(frame, packed).fill_null(0.0)
+    with measured(operation, frame, names):
+        energies = unnested(frame, packed).fill_null(0.0)
     return write(energies.select() if _is_short(frame, window) else energies, df, return_type)
 
 
@@ -271,7 +281,7 @@ def compute_basic_features(df: Any, window: int = 3, cols: Columns = None, fill_
     minus 100. Skewness and kurtosis end at 100 and 1000. Filling a clean frame costs one look at every reading; only
     columns with missing readings are copied.
     """
-    return write(_basic_features(df, window, cols, fill_values), df, None)
+    return write(_basic_features("compute_basic_features", df, window, cols, fill_values), df, None)
 
 
 @overload
@@ -303,10 +313,11 @@ def compute_basic_features_pl(df: Any, window: int = 3, cols: Columns = None, fi
     DataFrame or LazyFrame
         As `compute_basic_features`.
     """
-    return _basic_features(df, window, cols, fill_values)
+    return _basic_features("compute_basic_features_pl", df, window, cols, fill_values)
 
 
 def _rolling(
+    name: str,
     df: Any,
     window: int,
     cols: Columns,
@@ -322,14 +333,18 @@ def _rolling(
         operation([pl.col(name).alias(f"{name}_{suffix}") for name in names], window, min_samples=min_periods)
         for suffix, operation in operations.items()
     )
-    result = unnested(frame, *packed)
-    return write(result if fill_null is None else result.fill_null(fill_null), df, return_type)
+    with measured(name, frame, names):
+        result = unnested(frame, *packed)
+        return write(result if fill_null is None else result.fill_null(fill_null), df, return_type)
 
 
-def _basic_features(df: Any, window: int, cols: Columns, fill_values: FillValues) -> pl.DataFrame | pl.LazyFrame:
+def _basic_features(
+    name: str, df: Any, window: int, cols: Columns, fill_values: FillValues
+) -> pl.DataFrame | pl.LazyFrame:
     frame, names = read(df, cols)
     packed = packed_features(names, window, scale_floor=SCALE_FLOOR, fill_null=0.0, order="feature")
-    result = unnested(_fill(frame, _given(fill_values)), packed)
+    with measured(name, frame, names):
+        result = unnested(_fill(frame, _given(fill_values)), packed)
     # |G1| <= sqrt(window) and G2 <= window: shorter windows cannot reach the limits
     if window > SKEW_CLIP**2:
         result = result.with_columns(pl.col(f"{name}_skew").clip(-SKEW_CLIP, SKEW_CLIP) for name in names)
