@@ -166,7 +166,10 @@ def frame_arrays(outputs: Sequence[str]) -> Callable[[Data, pl.DataFrame], Array
                 suffix = f"_{output}" if fields.columns == data.columns else ""
                 named |= {f"{name}{suffix}": fields[name] for name in fields.columns}
         named = named or {series.name: series for series in frame}
-        return {output: np.stack([named[f"{c}_{output}"].to_numpy() for c in data.columns]) for output in outputs}
+        return {
+            output: np.stack([named[f"{c}_{output}"].to_numpy() for c in data.columns], dtype=float)
+            for output in outputs
+        }
 
     return arrays
 
@@ -607,6 +610,68 @@ def gap_witnesses(window: int) -> list[Contender]:
     ]
 
 
+def fill_peers(max_gap: int) -> list[Contender]:
+    """Fill gaps of up to `max_gap` rows by the straight line: none of them has a limit that leaves a gap whole."""
+
+    def native(x: pl.Expr) -> pl.Expr:
+        row, present = pl.int_range(pl.len()), x.is_not_null()
+        before = pl.when(present).then(row).forward_fill()
+        after = pl.when(present).then(row).backward_fill()
+        return pl.when(after - before - 1 <= max_gap).then(x.interpolate()).otherwise(x)
+
+    def by_pandas(data: Data) -> Run:
+        frame = data.pandas
+
+        def run() -> Any:
+            missing = frame.isna()
+            filled = frame.interpolate(limit_area="inside")
+            # the length of a run of missing readings, at each of its rows
+            lengths = missing.apply(lambda column: column.groupby((~column).cumsum()).transform("sum"))
+            return filled.where(~missing | (lengths <= max_gap))
+
+        return run
+
+    return [
+        *polars(["filled"], native),
+        Contender("pandas", by_pandas, lambda data, frame: {"filled": frame.to_numpy().T}, needs=("pandas",)),
+    ]
+
+
+def stuck_peers(rows: int) -> list[Contender]:
+    def native(x: pl.Expr) -> pl.Expr:
+        # missing readings end a run here; the data have none
+        return x.len().over(x.rle_id()) >= rows
+
+    def by_pandas(data: Data) -> Run:
+        frame = data.pandas
+
+        def of(column: Any) -> Any:
+            runs = (column != column.shift()).cumsum()
+            return runs.map(runs.value_counts()) >= rows
+
+        return lambda: frame.apply(of)
+
+    return [
+        *polars(["stuck"], native),
+        Contender("pandas", by_pandas, lambda data, frame: {"stuck": frame.to_numpy(float).T}, needs=("pandas",)),
+    ]
+
+
+def robust_scale_peers() -> list[Contender]:
+    """Fit and score all sensors on the same data."""
+
+    def native(x: pl.Expr) -> pl.Expr:
+        center = x.median()
+        return (x - center) / (1.4826 * (x - center).abs().median())
+
+    def by_numpy(matrix: Any) -> list[Any]:
+        np = need("numpy")
+        distance = matrix - np.median(matrix, axis=1, keepdims=True)
+        return [distance / (1.4826 * np.median(np.abs(distance), axis=1, keepdims=True))]
+
+    return [*polars(["z"], native), on_matrix("NumPy", ["z"], by_numpy, needs="numpy")]
+
+
 # --- the table of races --------------------------------------------------------------------------------------------
 
 
@@ -622,6 +687,11 @@ OPERATIONS: dict[str, Operation] = {
     "hampel": partial(acm.rolling_hampel, window_size=16),
     "spectral": partial(acm.rolling_spectral_energy, window_size=64),
     "features": partial(acm.rolling_features, window_size=16),
+}
+CLEANING: dict[str, Operation] = {
+    "fill": partial(acm.fill, method="interpolate", max_gap=2),
+    "stuck": partial(acm.stuck, min_length=3),
+    "robust_scale": lambda columns: acm.robust_scale(columns, acm.robust_scale_fit(columns)),
 }
 FEATURES = ("med", "mad", "mean", "std", "slope", "skew", "kurt", "energy_0", "energy_1", "energy_2", "rz")
 ENERGIES = FEATURES[7:10]
@@ -650,6 +720,15 @@ class Workload:
 
 def part(name: str, contenders: Sequence[Contender]) -> list[Contender]:
     return [replace(contender, part=name) for contender in contenders]
+
+
+def rounded(contenders: Sequence[Contender]) -> tuple[Contender, ...]:
+    """Give them readings of which some are equal to the one before."""
+
+    def of(prepare: Callable[[Data], Run]) -> Callable[[Data], Run]:
+        return lambda data: prepare(Data(data.frame.select((pl.all() / 2).round())))
+
+    return tuple(replace(contender, prepare=of(contender.prepare)) for contender in contenders)
 
 
 def fast(contenders: Sequence[Contender]) -> list[Contender]:
@@ -727,6 +806,28 @@ WORKLOADS = (
             *part("robust z", robust_z_peers(16)),
         ),
         (Goal(15.0), TUNED),
+    ),
+    Workload(
+        "fill",
+        "fill, interpolated, gaps of up to 2 rows, 5 % missing",
+        2,
+        (*ours(["filled"], CLEANING["fill"]), *fill_peers(2)),
+        (Goal(2.0),),
+        missing=MISSING_SHARE,
+    ),
+    Workload(
+        "stuck",
+        "stuck for 3 rows",
+        3,
+        rounded([*ours(["stuck"], CLEANING["stuck"]), *stuck_peers(3)]),
+        (Goal(1.0),),
+    ),
+    Workload(
+        "robust_scale",
+        "robust_scale_fit + robust_scale",
+        1,
+        (*ours(["z"], CLEANING["robust_scale"], expand=False), *robust_scale_peers()),
+        (Goal(1.0, ("Polars", "Polars, lazy")),),
     ),
     Workload(
         "features_with_gaps",
@@ -1118,8 +1219,8 @@ def write_readme(report: Report, runs: int) -> None:
     tail = rest.split(end)[1]
     legend = (
         f"Written by `python benches/compare.py --write`: medians of {runs} alternating turns on the same data, each "
-        "the median of the second half of a burst of runs. A ratio is the peer's time / that of our fastest form. Rows with "
-        "a target race what libraries offer and numba code that takes each window by itself; rows without one also "
+        "the median of the second half of a burst of runs. A ratio is the peer's time / that of our fastest form. Rows "
+        "with a target race what libraries offer and numba code that takes each window by itself; rows without one also "
         "race numba kernels tuned for this comparison (a sorted window, sums that are carried along). "
     )
     README.write_text(

@@ -151,7 +151,12 @@ def test_fill_values_are_honoured(kind: str, fill_values: Any) -> None:
 @pytest.mark.parametrize("fill_values", [None, {}, {"b": -1.0}, {"a": None, "b": -1.0}, {"a": math.nan, "b": -1.0}])
 def test_without_fill_values_the_median_of_the_column_is_used(kind: str, fill_values: Any) -> None:
     median = 2.5  # of 0.5 1 2 2 3 6 7 8
-    ours = ff.compute_basic_features(KINDS[kind]({"a": HOLES, "b": HOLES}), W, fill_values=fill_values)
+    if fill_values is None:
+        ours = ff.compute_basic_features(KINDS[kind]({"a": HOLES, "b": HOLES}), W)
+    else:
+        columns = r"\['a'\]" if fill_values else r"\['a', 'b'\]"
+        with pytest.warns(UserWarning, match=f"`fill_values` has no finite number for {columns}: .* looks ahead"):
+            ours = ff.compute_basic_features(KINDS[kind]({"a": HOLES, "b": HOLES}), W, fill_values=fill_values)
     other = -1.0 if fill_values else median
     expected = ff.compute_basic_features(KINDS[kind]({"a": filled(median), "b": filled(other)}), W)
     assert_frame_equal(collected(ours, kind), collected(expected, kind), check_exact=True)
@@ -185,8 +190,29 @@ def test_rolling_functions_skip_missing_readings(kind: str) -> None:
 
 
 def test_fill_values_of_another_kind_are_refused() -> None:
+    frame = pl.DataFrame({"a": A})
     with pytest.raises(TypeError, match="compute_basic_features: `fill_values` must be a mapping"):
-        ff.compute_basic_features(pl.DataFrame({"a": A}), W, fill_values=3.0)
+        ff.compute_basic_features(frame, W, fill_values=3.0)
+    for value in ("high", True, [1.0]):
+        with pytest.raises(TypeError, match=r"`fill_values\['a'\]` must be a number or None, got .*(str|bool|list)"):
+            ff.compute_basic_features(frame, W, fill_values={"a": value})
+    with pytest.raises(ValueError, match="`fill_values` must be a frame of one row"):
+        ff.compute_basic_features(frame, W, fill_values=pl.DataFrame({"a": [1.0, 2.0]}))
+
+
+def test_the_warning_about_fill_values_points_at_the_caller() -> None:
+    with pytest.warns(UserWarning, match="fill_values") as caught:
+        ff.compute_basic_features(pl.DataFrame({"a": A}), W, fill_values={"b": 1.0})
+    assert caught[0].filename == __file__
+    with pytest.warns(UserWarning, match="fill_values") as caught:
+        ff.compute_basic_features_pl(pl.DataFrame({"a": A}), W, fill_values={"b": 1.0})
+    assert caught[0].filename == __file__
+
+
+def test_fill_values_may_hold_more_columns_than_the_frame() -> None:
+    frame = pl.DataFrame({"a": HOLES}, strict=False)
+    ours = ff.compute_basic_features(frame, W, fill_values=TRAINED)
+    assert_frame_equal(ours, ff.compute_basic_features(pl.DataFrame({"a": filled(4.0)}), W), check_exact=True)
 
 
 def test_clips_of_long_windows(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -278,7 +304,7 @@ def test_chosen_columns(kind: str) -> None:
 @pytest.mark.parametrize("values", [["x"] * len(A), [True] * len(A), ["1.5"] * len(A)])
 @pytest.mark.parametrize("call", [ff.compute_basic_features, ff.rolling_median])
 def test_a_chosen_column_that_is_not_numeric_is_an_error(call: Callable[..., Any], kind: str, values: Any) -> None:
-    with pytest.raises(ComputeError, match=r"acm\.rolling_\w+: .*`s(_med)?`.* (str|bool)"):
+    with pytest.raises(ComputeError, match=r"acm\.rolling_\w+: .*`s`.* (str|bool)"):
         collected(call(KINDS[kind]({"a": A, "s": values}), W, ["a", "s"]), kind)
 
 
@@ -286,8 +312,26 @@ def test_unknown_columns() -> None:
     for frame in (pl.DataFrame({"a": A}), pl.LazyFrame({"a": A})):
         with pytest.raises(ColumnNotFoundError, match="nope"):
             ff.rolling_median(frame, W, ["nope"]).lazy().collect()
-    with pytest.raises(KeyError, match="nope"):
+    with pytest.raises(KeyError, match=r"acm\.fast_features: `cols` names \['nope'\], but the frame has \['a'\]"):
         ff.rolling_median(pd.DataFrame({"a": A}), W, ["nope"])
+
+
+@pytest.mark.parametrize("cols", [None, ["a"], "a"])
+def test_pandas_columns_of_one_name_are_refused(cols: Any) -> None:
+    frame = pd.DataFrame([[1.0, 2.0, 3.0]] * 4, columns=["a", "b", "a"])
+    with pytest.raises(ValueError, match=r"`df` must be a frame in which every column has a name .* \['a'\]"):
+        ff.rolling_median(frame, 2, cols)
+    assert list(ff.rolling_median(frame, 2, ["b"]).columns) == ["b_med"]
+    numbers = pd.DataFrame([[1.0, 2.0]] * 4, columns=[1, "1"])  # one name once they are text
+    with pytest.raises(ValueError, match=r"name of its own.* \['1'\]"):
+        ff.rolling_median(numbers, 2)
+
+
+def test_a_pandas_column_of_objects_is_refused() -> None:
+    frame = pd.DataFrame({"a": A, "o": pd.Series([1.0, "x"] * (len(A) // 2), dtype=object)})
+    assert list(ff.rolling_median(frame, 2).columns) == ["a_med"]
+    with pytest.raises(TypeError, match=r"column `o` has dtype object, .* convert it, .*to_numeric"):
+        ff.rolling_median(frame, 2, ["a", "o"])
 
 
 def test_refused_frames() -> None:

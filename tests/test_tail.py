@@ -10,10 +10,11 @@ import acm_rs as acm
 import numpy as np
 import polars as pl
 import pytest
-from acm_rs import features
+from acm_rs.features import rolling
+from polars.exceptions import ComputeError
 from polars.testing import assert_frame_equal
 
-OPERATIONS = [name for name in features.__all__ if name != "tail"]
+OPERATIONS = [name for name in rolling.__all__ if name != "tail"]
 SENSORS = ["walk", "offset", "ticks", "spike"]
 ASSETS = 3
 START = datetime(1969, 12, 31, 12)  # times before the epoch are negative
@@ -155,3 +156,36 @@ def test_refused_parameters_name_themselves(call: Callable[[], Any], error: type
     with pytest.raises(error) as caught:
         call()
     assert str(caught.value) == expected
+
+
+# --- the time column -------------------------------------------------------------------------------------------------
+
+HOUR = [datetime(2024, 1, 1, hour) for hour in range(4)]
+WRONG_TIMES = {
+    "unsorted": ([*HOUR[:3], HOUR[0]], "`by` must be ascending"),
+    "null": ([*HOUR[:3], None], "`by` must have no nulls"),
+    "integers": ([1, 2, 3, 4], "`by` must be a Datetime or Date column, `t` has dtype i64"),
+    "text": (["a", "b", "c", "d"], "`by` must be a Datetime or Date column, `t` has dtype str"),
+}
+
+
+@pytest.mark.parametrize("kind", WRONG_TIMES)
+@pytest.mark.parametrize("over", [None, "asset"])
+def test_wrong_times_are_refused(kind: str, over: str | None) -> None:
+    times, text = WRONG_TIMES[kind]
+    frame = pl.DataFrame({"x": [1.0, 2.0, 3.0, 4.0], "t": times, "asset": "a"})
+    lazy = acm.tail(frame.lazy(), "2h", by="t", over=over)  # nothing is computed yet
+    engines = ("in-memory", "streaming")
+    runs = [lambda: acm.tail(frame, "2h", by="t", over=over), *(lambda e=e: lazy.collect(engine=e) for e in engines)]
+    for run in runs:
+        with pytest.raises(ComputeError) as caught:
+            run()
+        assert "acm.tail: " in str(caught.value)
+        assert text in str(caught.value).replace("the one given", "`t`")
+
+
+def test_times_need_to_ascend_only_within_their_series() -> None:
+    frame = pl.DataFrame({"x": [1.0, 2.0, 3.0, 4.0], "t": HOUR[2:] + HOUR[:2], "asset": ["a", "a", "b", "b"]})
+    assert acm.tail(frame, "1d", by="t", over="asset").height == 4
+    with pytest.raises(ComputeError, match=r"acm\.tail: `by` must be ascending, `t` goes back in time at row 2"):
+        acm.tail(frame, "1d", by="t")

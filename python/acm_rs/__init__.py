@@ -7,6 +7,15 @@
 from acm_rs import fast_features
 from acm_rs._plugin import backend, version
 from acm_rs.features import (
+    circular_mean,
+    fill,
+    gaps,
+    out_of_range,
+    quality_report,
+    rate_of_change,
+    resultant_length,
+    robust_scale,
+    robust_scale_fit,
     rolling_features,
     rolling_hampel,
     rolling_kurtosis,
@@ -18,7 +27,9 @@ from acm_rs.features import (
     rolling_slope,
     rolling_spectral_energy,
     rolling_std,
+    stuck,
     tail,
+    to_xy,
 )
 from acm_rs.namespace import AcmNamespace, col
 
@@ -28,8 +39,17 @@ __all__ = [
     "AcmNamespace",
     "__version__",
     "backend",
+    "circular_mean",
     "col",
     "fast_features",
+    "fill",
+    "gaps",
+    "out_of_range",
+    "quality_report",
+    "rate_of_change",
+    "resultant_length",
+    "robust_scale",
+    "robust_scale_fit",
     "rolling_features",
     "rolling_hampel",
     "rolling_kurtosis",
@@ -41,5 +61,7 @@ __all__ = [
     "rolling_slope",
     "rolling_spectral_energy",
     "rolling_std",
+    "stuck",
     "tail",
+    "to_xy",
 ]

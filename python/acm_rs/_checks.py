@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 import re
+import reprlib
+import sys
 from collections.abc import Iterable, Sequence
 from datetime import timedelta
 from numbers import Integral, Real
-from typing import SupportsInt, TypeGuard
+from typing import Any, SupportsInt, TypeGuard
 
 import polars as pl
 
@@ -31,8 +33,25 @@ _CALENDAR = re.compile(r"[0-9](mo|q|y|i)(?![a-z])")
 DEFAULT_BANDS = ((0.0, 0.1), (0.1, 0.3), (0.3, 1.0))
 
 
+# How NumPy names those units; its months and years have no fixed length.
+NUMPY_UNITS = {"ns": "ns", "us": "us", "ms": "ms", "s": "s", "m": "m", "h": "h", "D": "d", "W": "w"}
+
+SHOWN = 80  # characters of a value that a message shows
+_REPR = reprlib.Repr()
+_REPR.maxlist = _REPR.maxtuple = _REPR.maxdict = _REPR.maxset = _REPR.maxfrozenset = _REPR.maxdeque = 20
+_REPR.maxstring = _REPR.maxlong = _REPR.maxother = SHOWN
+
+
+def shown(value: object) -> str:
+    """Show a value on one line, shortened: a whole frame or a million numbers would bury the message."""
+    text = _REPR.repr(value)
+    if "\n" in text:
+        text = " ".join(text.split())
+    return text if len(text) <= SHOWN else f"{text[: SHOWN - 3]}..."
+
+
 def _message(operation: str, parameter: str, allowed: str, value: object) -> str:
-    return f"acm.{operation}: `{parameter}` must be {allowed}, got {value!r}"
+    return f"acm.{operation}: `{parameter}` must be {allowed}, got {shown(value)}"
 
 
 def invalid(operation: str, parameter: str, allowed: str, value: object) -> ValueError:
@@ -45,8 +64,15 @@ def mistyped(operation: str, parameter: str, allowed: str, value: object) -> Typ
     return TypeError(f"{_message(operation, parameter, allowed, value)} ({type(value).__name__})")
 
 
+def is_a(value: object, module: str, name: str) -> bool:
+    """Whether `value` is of this class, without an import: its module must be there already if it is."""
+    loaded = sys.modules.get(module)
+    return loaded is not None and isinstance(value, getattr(loaded, name))
+
+
 def _is_integer(value: object) -> TypeGuard[SupportsInt]:
-    return isinstance(value, Integral) and not isinstance(value, bool)
+    # NumPy counts its time differences among the integers
+    return isinstance(value, Integral) and not isinstance(value, bool) and not is_a(value, "numpy", "timedelta64")
 
 
 def integer(operation: str, parameter: str, value: object, least: int, most: int = LARGEST) -> int:
@@ -64,15 +90,35 @@ def integer(operation: str, parameter: str, value: object, least: int, most: int
 def number(operation: str, parameter: str, value: object, *, positive: bool) -> float:
     """Accept a finite number (NumPy's too, but no bool), above 0 if `positive`, else at least 0."""
     allowed = "a finite number > 0" if positive else "a finite number >= 0"
-    if not isinstance(value, Real) or isinstance(value, bool):
+    result = _finite(operation, parameter, value, allowed)
+    if result < 0 or (positive and result == 0):
+        raise invalid(operation, parameter, allowed, value)
+    return result
+
+
+def finite(operation: str, parameter: str, value: object) -> float:
+    """Accept a finite number of either sign."""
+    return _finite(operation, parameter, value, "a finite number")
+
+
+def _finite(operation: str, parameter: str, value: object, allowed: str) -> float:
+    if not isinstance(value, Real) or isinstance(value, bool) or is_a(value, "numpy", "timedelta64"):
         raise mistyped(operation, parameter, allowed, value)
     try:
         result = float(value)
     except OverflowError:  # an int beyond the largest float
         result = math.inf
-    if not math.isfinite(result) or result < 0 or (positive and result == 0):
+    if not math.isfinite(result):
         raise invalid(operation, parameter, allowed, value)
     return result
+
+
+def choice(operation: str, parameter: str, value: object, choices: Sequence[str]) -> str:
+    """Accept one of a few words."""
+    if not isinstance(value, str) or value not in choices:
+        *most, last = (f'"{word}"' for word in choices)
+        raise invalid(operation, parameter, f"{', '.join(most)} or {last}", value)
+    return value
 
 
 def flag(operation: str, parameter: str, value: object) -> bool:
@@ -84,45 +130,68 @@ def flag(operation: str, parameter: str, value: object) -> bool:
 
 def window(operation: str, window_size: object, by: object, *, least: int = 1) -> int:
     """Return the window in rows or, if `by` is given, in nanoseconds."""
-    if isinstance(window_size, (str, timedelta)):
+    return rows_or_time(operation, "window_size", window_size, by, least=least)
+
+
+def rows_or_time(operation: str, parameter: str, value: object, by: object, *, least: int = 1) -> int:
+    """Return a length in rows or, if `by` is given, in nanoseconds."""
+    if is_duration(value):
         if by is None:
-            allowed = f"an int >= {least} (rows) unless `by` names a time column"
-            raise invalid(operation, "window_size", allowed, window_size)
-        return _duration(operation, window_size)
-    if by is not None and _is_integer(window_size):
-        raise invalid(
-            operation, "window_size", 'a duration such as "2h" or a timedelta when `by` is given', window_size
-        )
-    if not _is_integer(window_size):
+            raise invalid(operation, parameter, f"an int >= {least} (rows) unless `by` names a time column", value)
+        return duration(operation, parameter, value)
+    if by is not None and _is_integer(value):
+        raise invalid(operation, parameter, 'a duration such as "2h" or a timedelta when `by` is given', value)
+    if not _is_integer(value):
         allowed = f'an int >= {least} (rows), or with `by` a duration such as "2h" or a timedelta'
-        raise mistyped(operation, "window_size", allowed, window_size)
-    return integer(operation, "window_size", window_size, least)
+        raise mistyped(operation, parameter, allowed, value)
+    return integer(operation, parameter, value, least)
 
 
-def _duration(operation: str, duration: str | timedelta) -> int:
+def is_duration(value: object) -> bool:
+    """Whether a value is written as a duration: text, a timedelta, or NumPy's."""
+    return isinstance(value, (str, timedelta)) or is_a(value, "numpy", "timedelta64")
+
+
+def duration(operation: str, parameter: str, value: Any) -> int:
     """Nanoseconds of a positive duration of fixed length."""
-    if isinstance(duration, timedelta):
-        seconds = duration.days * 86_400 + duration.seconds
+    if isinstance(value, timedelta):
+        seconds = value.days * 86_400 + value.seconds
         # pandas.Timedelta is a timedelta with nanoseconds
-        total = (seconds * 1_000_000 + duration.microseconds) * 1_000 + int(getattr(duration, "nanoseconds", 0))
-    else:
-        if calendar := _CALENDAR.search(duration):
+        total = (seconds * 1_000_000 + value.microseconds) * 1_000 + int(getattr(value, "nanoseconds", 0))
+    elif is_a(value, "numpy", "timedelta64"):
+        unit, step = sys.modules["numpy"].datetime_data(value.dtype)
+        if unit not in NUMPY_UNITS or value != value:  # not a time
+            allowed = f"a positive duration of fixed length, in {', '.join(NUMPY_UNITS)}"
+            raise invalid(operation, parameter, allowed, value)
+        total = int(value.astype("int64")) * step * NANOSECONDS[NUMPY_UNITS[unit]]
+    elif isinstance(value, str):
+        if calendar := _CALENDAR.search(value):
             allowed = f"of fixed length, in {', '.join(NANOSECONDS)} (not in the unit {calendar[1]!r})"
-            raise invalid(operation, "window_size", allowed, duration)
-        if not re.fullmatch(f"({_TERM.pattern})+", duration):
+            raise invalid(operation, parameter, allowed, value)
+        if not re.fullmatch(f"({_TERM.pattern})+", value):
             allowed = f'a positive duration such as "2h" or "1d12h", in {", ".join(NANOSECONDS)}'
-            raise invalid(operation, "window_size", allowed, duration)
-        total = sum(int(count) * NANOSECONDS[unit] for count, unit in _TERM.findall(duration))
+            raise invalid(operation, parameter, allowed, value)
+        total = sum(int(count) * NANOSECONDS[unit] for count, unit in _TERM.findall(value))
+    else:
+        raise mistyped(operation, parameter, 'a duration such as "2h" or a timedelta', value)
     if not 0 < total <= LARGEST:
-        raise invalid(operation, "window_size", "a duration above 0 and below 2**63 nanoseconds (292 years)", duration)
+        raise invalid(operation, parameter, "a duration above 0 and below 2**63 nanoseconds (292 years)", value)
     return total
 
 
-def min_samples(operation: str, value: object, window_size: int, by: object) -> int:
+def min_samples(
+    operation: str,
+    value: object,
+    window_size: int,
+    by: object,
+    *,
+    name: str = "min_samples",
+    window_name: str = "window_size",
+) -> int:
     """Accept an int of at least 1 and, where the window is counted in rows, at most the window."""
-    result = integer(operation, "min_samples", value, 1)
+    result = integer(operation, name, value, 1)
     if by is None and result > window_size:
-        raise invalid(operation, "min_samples", f"<= `window_size` ({window_size})", value)
+        raise invalid(operation, name, f"<= `{window_name}` ({window_size})", value)
     return result
 
 

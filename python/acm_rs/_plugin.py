@@ -29,6 +29,7 @@ from acm_rs import _checks
 
 IntoColumns: TypeAlias = str | pl.Expr | Sequence[str | pl.Expr]
 Backend: TypeAlias = Literal["rust", "python"]
+Gives: TypeAlias = Literal["rows", "each_row", "one_row", "table"]
 
 VARIABLE = "ACM_RS_BACKEND"
 REMEDY = (
@@ -99,24 +100,27 @@ def version() -> str:
         return "0+unknown"
 
 
-def call(operation: str, args: list[pl.Expr], *, returns_scalar: bool = False, **kwargs: Any) -> pl.Expr:
+def call(operation: str, args: list[pl.Expr], *, gives: Gives = "rows", **kwargs: Any) -> pl.Expr:
     """Call the operation of this name, in the library or in Python.
 
-    `kwargs` are plain Python values (they travel pickled, and NumPy scalars would not survive) and always complete:
-    defaults live in the Python signatures, neither backend has any. `returns_scalar` is for aggregations, which give
-    one row.
+    `gives` is a contract with Polars: ``"rows"``, one for each row, which may need other rows too; ``"each_row"``,
+    row i of the result needs row i of the inputs alone, so that it streams; ``"one_row"``, an aggregation; ``"table"``,
+    as many rows as the result has. `kwargs` are plain Python values (they travel pickled, and NumPy scalars would not
+    survive) and always complete: defaults live in the Python signatures, neither backend has any.
     """
     if _LIBRARY is None:
         from acm_rs import fallback
 
-        return fallback.call(operation, args, returns_scalar=returns_scalar, **kwargs)
+        return fallback.call(operation, args, gives, kwargs)
     return register_plugin_function(
         # the file itself: given only its folder, Polars would take whichever library it meets there first
         plugin_path=str(_LIBRARY.__file__),
         function_name=operation,
         args=args,
         kwargs=kwargs,
-        returns_scalar=returns_scalar,
+        is_elementwise=gives == "each_row",
+        returns_scalar=gives == "one_row",
+        changes_length=gives == "table",
     )
 
 

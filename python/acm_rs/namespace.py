@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, cast
 import polars as pl
 
 from acm_rs import features
+from acm_rs.features.filling import FillMethod, Values
 from acm_rs.features.rolling import Bands, IntoTime, WindowSize
+from acm_rs.features.scaling import Model
 
 __all__ = ["AcmNamespace", "col"]
 
@@ -127,6 +129,75 @@ class AcmNamespace:
             clip=clip,
             scale_floor=scale_floor,
             by=by,
+        )
+
+    def fill(
+        self,
+        method: FillMethod | None = None,
+        *,
+        value: Values = None,
+        max_gap: WindowSize | None = None,
+        by: IntoTime = None,
+    ) -> pl.Expr:
+        """Fill gaps that are not too long. See :func:`acm_rs.fill`."""
+        return features.fill(self._expr, method, value=value, max_gap=max_gap, by=by)
+
+    def stuck(
+        self,
+        min_length: WindowSize,
+        *,
+        tolerance: float = 0.0,
+        look_ahead: bool = True,
+        by: IntoTime = None,
+    ) -> pl.Expr:
+        """Whether a reading belongs to a standstill. See :func:`acm_rs.stuck`."""
+        return features.stuck(self._expr, min_length, tolerance=tolerance, look_ahead=look_ahead, by=by)
+
+    def out_of_range(self, low: float | None = None, high: float | None = None) -> pl.Expr:
+        """Whether a reading is impossible. See :func:`acm_rs.out_of_range`."""
+        return features.out_of_range(self._expr, low, high)
+
+    def rate_of_change(self, *, by: IntoTime = None) -> pl.Expr:
+        """Change since the last reading, per row or second. See :func:`acm_rs.rate_of_change`."""
+        return features.rate_of_change(self._expr, by=by)
+
+    def circular_mean(self, *, period: float = 360.0) -> pl.Expr:
+        """Mean direction of the whole series. See :func:`acm_rs.circular_mean`."""
+        return features.circular_mean(self._expr, period=period)
+
+    def resultant_length(self, *, period: float = 360.0) -> pl.Expr:
+        """How much the directions agree. See :func:`acm_rs.resultant_length`."""
+        return features.resultant_length(self._expr, period=period)
+
+    def to_xy(self, *, period: float = 360.0) -> pl.Expr:
+        """Directions as points on the unit circle. See :func:`acm_rs.to_xy`."""
+        return features.to_xy(self._expr, period=period)
+
+    def robust_scale_fit(self) -> pl.Expr:
+        """Center and scale of every column. See :func:`acm_rs.robust_scale_fit`."""
+        return features.robust_scale_fit(self._expr)
+
+    def robust_scale(
+        self,
+        model: Model,
+        *,
+        scale_floor: float = 0.0,
+        by: str | pl.Expr | None = None,
+        default: pl.Series | pl.DataFrame | None = None,
+        confidence: str | pl.Expr | None = None,
+        min_confidence: float = 0.7,
+        on_unknown: Literal["null", "error"] = "null",
+    ) -> pl.Expr:
+        """Scale readings to units of their usual spread. See :func:`acm_rs.robust_scale`."""
+        return features.robust_scale(
+            self._expr,
+            model,
+            scale_floor=scale_floor,
+            by=by,
+            default=default,
+            confidence=confidence,
+            min_confidence=min_confidence,
+            on_unknown=on_unknown,
         )
 
 

@@ -35,12 +35,20 @@ pub fn float_of(operation: &str, column: &str, dtype: &DataType) -> PolarsResult
         DataType::Float32 => Ok(DataType::Float32),
         DataType::Null => Ok(DataType::Float64),
         dtype if dtype.is_primitive_numeric() || dtype.is_decimal() => Ok(DataType::Float64),
-        dtype => Err(error(
-            operation,
-            format!(
-                "column `{column}` has dtype {dtype}, which is not numeric; cast it, for example with `.cast(pl.Float64)`, or leave it out"
-            ),
-        )),
+        dtype => {
+            let remedy = match dtype {
+                DataType::List(_) => {
+                    "take one number of each list, for example with `.list.mean()`, or `.explode()` it,"
+                }
+                DataType::Array(..) => {
+                    "take one number of each array, for example with `.arr.mean()`, or `.explode()` it,"
+                }
+                DataType::Struct(_) => "take its fields, with `.unnest()` of the frame or `.struct.field()`,",
+                _ => "cast it, for example with `.cast(pl.Float64)`,",
+            };
+            let text = format!("column `{column}` has dtype {dtype}, which is not numeric; {remedy} or leave it out");
+            Err(error(operation, text))
+        }
     }
 }
 

@@ -26,13 +26,22 @@ pub fn number(name: &str, value: f64, positive: bool) -> Result<(), ParamError> 
     })
 }
 
-/// How far a trailing window reaches back.
+/// A length: how far a trailing window reaches back, or how long a gap or a standstill is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Span {
-    /// A number of rows, the current one included.
+    /// A number of rows; of a window, with the current one.
     Rows(usize),
-    /// Nanoseconds: the rows up to the current one whose time lies in `(t - length, t]`.
+    /// Nanoseconds; of a window, the rows up to the current one whose time lies in `(t - length, t]`.
     Duration(i64),
+}
+
+impl Span {
+    /// A length of at least one row or, with times, one nanosecond.
+    pub fn new(name: &str, value: i64, timed: bool) -> Result<Self, ParamError> {
+        check(value >= 1, || format!("`{name}` must be >= 1, got {value}"))?;
+        // on a machine of 32 bits no series has more rows
+        Ok(if timed { Self::Duration(value) } else { Self::Rows(usize::try_from(value).unwrap_or(usize::MAX)) })
+    }
 }
 
 /// A trailing window and how many present readings it must hold.

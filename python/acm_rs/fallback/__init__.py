@@ -57,10 +57,15 @@ OLDEST_POLARS = (1, 33)
 _REFUSED = "\0refused\0"  # no column is named like this
 
 
-def call(operation: str, args: list[pl.Expr], *, returns_scalar: bool, **kwargs: Any) -> pl.Expr:
+def call(operation: str, args: list[pl.Expr], gives: str, kwargs: dict[str, Any]) -> pl.Expr:
     """Build the expression that `acm_rs._plugin.call` would build with the library."""
     _find(operation)  # says here what is not installed, not in the middle of a query
-    evaluated = pl.map_batches(args, _Evaluate(operation, kwargs), returns_scalar=returns_scalar)
+    evaluated = pl.map_batches(
+        args,
+        _Evaluate(operation, kwargs),
+        is_elementwise=gives == "each_row",
+        returns_scalar=gives == "one_row",
+    )
     return evaluated.name.map_fields(_raise_refusal).struct.field("*")
 
 

@@ -15,6 +15,13 @@ By default all numeric columns are used; others, such as time stamps, are left o
 names is an error. Rows must be in time order.
 """
 
+from acm_rs.fast_features.arrays import (
+    rolling_mad_f64,
+    rolling_mean_std_f64,
+    rolling_median_f64,
+    rolling_skew_kurt_f64,
+)
+from acm_rs.fast_features.cleaning import deduplicate_index, ensure_local_index, impute_features
 from acm_rs.fast_features.rolling import (
     compute_basic_features,
     compute_basic_features_pl,
@@ -30,12 +37,19 @@ from acm_rs.fast_features.spectral import goertzel_energy, spectral_energy
 __all__ = [
     "compute_basic_features",
     "compute_basic_features_pl",
+    "deduplicate_index",
+    "ensure_local_index",
     "goertzel_energy",
+    "impute_features",
     "rolling_mad",
+    "rolling_mad_f64",
     "rolling_mean_std",
+    "rolling_mean_std_f64",
     "rolling_median",
+    "rolling_median_f64",
     "rolling_ols_slope",
     "rolling_skew_kurt",
+    "rolling_skew_kurt_f64",
     "rolling_spectral_energy",
     "spectral_energy",
 ]

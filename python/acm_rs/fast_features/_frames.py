@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
@@ -25,13 +25,11 @@ NUMERIC_KINDS = "iuf"
 
 def read(df: Any, cols: Columns) -> tuple[pl.DataFrame | pl.LazyFrame, list[str]]:
     """Return the chosen columns as a Polars frame, numeric ones as Float64, and their names."""
-    if is_a(df, "pandas", "DataFrame"):
-        labels = [cols] if isinstance(cols, str) else cols
-        if labels is None:
-            labels = [label for label, dtype in df.dtypes.items() if dtype.kind in NUMERIC_KINDS]
+    if _checks.is_a(df, "pandas", "DataFrame"):
+        labels = _pandas_labels(df, cols)
         frame: Any = pl.DataFrame([_from_pandas(str(label), df[label]) for label in labels])
         cols = None if cols is None else [str(label) for label in labels]
-    elif is_a(df, "numpy", "ndarray") and df.ndim == 2:
+    elif _checks.is_a(df, "numpy", "ndarray") and df.ndim == 2:
         frame = pl.DataFrame({str(index): df[:, index] for index in range(df.shape[1])})
     elif isinstance(df, (pl.DataFrame, pl.LazyFrame)):
         frame = df
@@ -49,7 +47,30 @@ def read(df: Any, cols: Columns) -> tuple[pl.DataFrame | pl.LazyFrame, list[str]
     return frame.select(columns), names
 
 
+def _pandas_labels(df: pd.DataFrame, cols: Columns) -> list[Any]:
+    """Labels of the chosen columns, each of which must be there, and once."""
+    if cols is None:
+        labels: list[Any] = [label for label, dtype in df.dtypes.items() if dtype.kind in NUMERIC_KINDS]
+    else:
+        labels = [cols] if isinstance(cols, str) else list(cols) if isinstance(cols, Iterable) else []
+        if not labels:
+            raise _checks.mistyped("fast_features", "cols", "a column name or a list of column names", cols)
+        known = set(df.columns)
+        if absent := [label for label in labels if label not in known]:
+            text = f"`cols` names {_checks.shown(absent)}, but the frame has {_checks.shown(list(df.columns))}"
+            raise KeyError(f"acm.fast_features: {text}")
+    counts = Counter(str(label) for label in df.columns)
+    if twice := [str(label) for label in labels if counts[str(label)] > 1]:
+        allowed = "a frame in which every column has a name of its own; rename or drop the doubles, which are"
+        text = f"acm.fast_features: `df` must be {allowed} {_checks.shown(sorted(set(twice)))}"
+        raise ValueError(text)
+    return labels
+
+
 def _from_pandas(name: str, column: pd.Series[Any]) -> pl.Series:
+    if column.dtype == object:
+        text = "which may hold anything; convert it, for example with `pandas.to_numeric`, or leave it out"
+        raise TypeError(f"acm.fast_features: column `{name}` has dtype object, {text}")
     if column.dtype.kind not in NUMERIC_KINDS:
         return pl.Series(name, column.to_list())  # the plugin will name the column and its type
     if column.dtype != "float64":
@@ -61,7 +82,7 @@ def write(result: pl.DataFrame | pl.LazyFrame, df: Any, return_type: ReturnType)
     """Return the features as the kind of frame that was asked for."""
     if return_type not in (None, "pandas", "polars"):
         raise _checks.invalid("fast_features", "return_type", '"pandas", "polars" or None', return_type)
-    from_pandas = is_a(df, "pandas", "DataFrame")
+    from_pandas = _checks.is_a(df, "pandas", "DataFrame")
     if return_type == "polars" or (return_type is None and not from_pandas):
         return result
     import pandas as pd
@@ -89,9 +110,3 @@ def unnested(frame: pl.DataFrame | pl.LazyFrame, *packed: pl.Expr) -> pl.DataFra
     field, each with all results (10 columns of 10,000 rows: 584 ms and 1.1 GB, against 4 ms).
     """
     return frame.select(*packed).unnest(cs.all())
-
-
-def is_a(value: object, module: str, name: str) -> bool:
-    """Whether `value` is of this class, without an import: its module must be there already if it is."""
-    loaded = sys.modules.get(module)
-    return loaded is not None and isinstance(value, getattr(loaded, name))

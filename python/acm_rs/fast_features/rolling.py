@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from decimal import Decimal
 from functools import partial
+from numbers import Real
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar, overload
 
 import polars as pl
 
 from acm_rs import _checks, features
-from acm_rs.fast_features._frames import Columns, ReturnType, is_a, measured, read, unnested, write
+from acm_rs.fast_features._frames import Columns, ReturnType, measured, read, unnested, write
 from acm_rs.features.rolling import NORMAL_SCALE, Bands, packed_features
 
 if TYPE_CHECKING:
@@ -265,9 +268,10 @@ def compute_basic_features(df: Any, window: int = 3, cols: Columns = None, fill_
     cols : str, list of str or None
         Columns to use; default None: all numeric ones.
     fill_values : mapping, pandas Series, one-row Polars frame or None
-        What replaces missing readings, per column: as a rule the medians of the training data. **Default None, or
-        nothing given for a column: the median of the whole column, which looks ahead**, as ACM does; do not use it for
-        scoring.
+        What replaces missing readings, per column: as a rule the medians of the training data. **Default None: the
+        median of the whole column, which looks ahead**, as ACM does; do not use it for scoring. Given, it should hold a
+        finite number for every column: one that it lacks, or for which it holds None, NaN or infinity, gets the median
+        of the whole column too, and a UserWarning names it. Numbers for other columns are not used.
 
     Returns
     -------
@@ -329,8 +333,9 @@ def _rolling(
 ) -> Any:
     """Columns `{c}_{suffix}`: all of the first operation, then all of the next; one call per operation."""
     frame, names = read(df, cols)
+    # renamed after the call, so that its errors name the user's columns
     packed = (
-        operation([pl.col(name).alias(f"{name}_{suffix}") for name in names], window, min_samples=min_periods)
+        operation(names, window, min_samples=min_periods).name.suffix_fields(f"_{suffix}")
         for suffix, operation in operations.items()
     )
     with measured(name, frame, names):
@@ -342,9 +347,10 @@ def _basic_features(
     name: str, df: Any, window: int, cols: Columns, fill_values: FillValues
 ) -> pl.DataFrame | pl.LazyFrame:
     frame, names = read(df, cols)
+    given = _given(fill_values, names)
     packed = packed_features(names, window, scale_floor=SCALE_FLOOR, fill_null=0.0, order="feature")
     with measured(name, frame, names):
-        result = unnested(_fill(frame, _given(fill_values)), packed)
+        result = unnested(_fill(frame, given), packed)
     # |G1| <= sqrt(window) and G2 <= window: shorter windows cannot reach the limits
     if window > SKEW_CLIP**2:
         result = result.with_columns(pl.col(f"{name}_skew").clip(-SKEW_CLIP, SKEW_CLIP) for name in names)
@@ -356,21 +362,36 @@ def _basic_features(
     return result
 
 
-def _given(fill_values: FillValues) -> dict[str, float]:
-    """Return the finite fill values by column; for any other column its own median will do."""
+def _given(fill_values: FillValues, names: Sequence[str]) -> dict[str, float]:
+    """Return the finite fill values by column; any other column gets its own median, and a warning."""
+    operation = "compute_basic_features"
     if fill_values is None:
         return {}
     if isinstance(fill_values, pl.DataFrame):
+        if fill_values.height != 1:
+            raise _checks.invalid(operation, "fill_values", "a frame of one row", fill_values)
         values: Mapping[Any, Any] = fill_values.row(0, named=True)
     elif isinstance(fill_values, Mapping):
         values = fill_values
-    elif is_a(fill_values, "pandas", "Series"):
+    elif _checks.is_a(fill_values, "pandas", "Series"):
         values = fill_values.astype("float64").to_dict()  # pandas.NA becomes NaN
     else:
         allowed = "a mapping from column to value, a pandas Series, a one-row polars DataFrame or None"
-        raise _checks.mistyped("compute_basic_features", "fill_values", allowed, fill_values)
-    numbers = {str(name): float(value) for name, value in values.items() if value is not None}
-    return {name: value for name, value in numbers.items() if math.isfinite(value)}
+        raise _checks.mistyped(operation, "fill_values", allowed, fill_values)
+    numbers = {}
+    for name, value in values.items():
+        if isinstance(value, bool) or not isinstance(value, (Real, Decimal, type(None))):
+            raise _checks.mistyped(operation, f"fill_values[{name!r}]", "a number or None", value)
+        if value is not None and math.isfinite(value):
+            numbers[str(name)] = float(value)
+    if absent := [name for name in names if name not in numbers]:
+        warnings.warn(
+            f"acm.{operation}: `fill_values` has no finite number for {_checks.shown(absent)}: their missing readings "
+            "get the median of the whole column, which looks ahead",
+            UserWarning,
+            stacklevel=4,
+        )
+    return numbers
 
 
 def _fill(frame: pl.DataFrame | pl.LazyFrame, given: dict[str, float]) -> pl.DataFrame | pl.LazyFrame:

@@ -9,7 +9,7 @@ from typing import Any
 import polars as pl
 
 from acm_rs import _checks
-from acm_rs.fast_features._frames import is_a
+from acm_rs._checks import is_a
 from acm_rs.features.rolling import Bands
 
 

@@ -84,7 +84,8 @@ def rolling_median(expr: IntoColumns, window_size: WindowSize, *, min_samples: i
     vector operations per eight rows and window position for small windows; for larger ones binary searches and a short
     move of memory. Polars' own `rolling_median` asks for a full window by default, gives NaN wherever a NaN is in the
     window, and its `rolling_median_by` gives rows of equal time one common window; pandas agrees with this function
-    apart from infinities.
+    apart from infinities. **Directions in degrees have no median:** the median of 350 and 10 is 180; take the fields of
+    `to_xy` instead, or `circular_mean`.
 
     Examples
     --------
@@ -150,6 +151,7 @@ def rolling_mad(
     Cost: about twice that of `rolling_median`, whose sorted window it needs.
     Neither Polars nor pandas has it: two nested rolling medians (also ACM's Polars path) are a different statistic, in
     which every deviation is taken from the median of its own row.
+    **Directions in degrees have no MAD:** north wind would look as if it jumped by 360; take the fields of `to_xy`.
 
     Examples
     --------
@@ -172,7 +174,7 @@ def rolling_mad(
     """
     if isinstance(scale, str) and scale != "normal":
         raise _checks.invalid("rolling_mad", "scale", 'a finite number > 0 or "normal"', scale)
-    factor = NORMAL_SCALE if scale == "normal" else _checks.number("rolling_mad", "scale", scale, positive=True)
+    factor = NORMAL_SCALE if isinstance(scale, str) else _checks.number("rolling_mad", "scale", scale, positive=True)
     return _rolling("rolling_mad", expr, window_size, min_samples, by, scale=factor)
 
 
@@ -843,7 +845,8 @@ def tail(
         Window in use, for several windows a common multiple of them: rows (at least 1) or, with `by`, a duration such
         as ``"2h"`` or a timedelta.
     by : str, Expr or None
-        Time column of windows by duration; default None: windows by rows.
+        Time column (Datetime or Date) of windows by duration, ascending (in each group) and without nulls; default
+        None: windows by rows.
     over : str, list of str or None
         Columns whose values name the series, for example the asset; default None: the frame is one series.
 
@@ -855,8 +858,9 @@ def tail(
 
     Notes
     -----
-    Whether readings are missing plays no part. A series that ends stays in the result until it is dropped by the
-    caller. Cost: one pass over the keys; nothing is computed but row numbers.
+    A `by` column that is not ascending in each series, has nulls or holds no times is an error, of a LazyFrame when it
+    is collected. Whether readings are missing plays no part. A series that ends stays in the result until it is dropped
+    by the caller. Cost: one pass over the keys; nothing is computed but row numbers.
 
     Examples
     --------
@@ -878,7 +882,7 @@ def tail(
         rows = pl.len().cast(pl.Int64)
         keep = pl.int_range(rows) >= (rows // window - 1) * window
     else:
-        block = time.dt.timestamp("ns") // window
+        block = call("checked_times", [time], of="tail") // window
         keep = block >= block.max() - 1
     if over is not None:
         keep = keep.over(_checks.names("tail", "over", over))

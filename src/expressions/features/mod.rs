@@ -1,1 +1,6 @@
+mod columns;
+mod directions;
+mod filling;
+mod quality;
 mod rolling;
+mod scaling;

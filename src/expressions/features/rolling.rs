@@ -73,7 +73,7 @@ enum Order {
 }
 
 /// The times of the second input, where there is one.
-fn by(operation: &str, inputs: &[Series]) -> PolarsResult<Option<Vec<i64>>> {
+pub(super) fn by(operation: &str, inputs: &[Series]) -> PolarsResult<Option<Vec<i64>>> {
     inputs.get(1).map(|s| times(operation, s, inputs[0].len())).transpose()
 }
 
@@ -103,17 +103,17 @@ fn one_each(operation: &str, inputs: &[Series], window: Window, statistic: Stati
     struct_of(input, results.into_iter().collect::<PolarsResult<Vec<_>>>()?)
 }
 
-fn struct_of(input: &Series, fields: Vec<Series>) -> PolarsResult<Series> {
+pub(super) fn struct_of(input: &Series, fields: Vec<Series>) -> PolarsResult<Series> {
     Ok(StructChunked::from_series(input.name().clone(), input.len(), fields.iter())?.into_series())
 }
 
 /// Refuses at schema time what [`by`] would refuse for its dtype.
-fn check_by(operation: &str, fields: &[Field]) -> PolarsResult<()> {
+pub(super) fn check_by(operation: &str, fields: &[Field]) -> PolarsResult<()> {
     fields.get(1).map_or(Ok(()), |field| time_unit(operation, field.name(), field.dtype()).map(drop))
 }
 
 /// The schema of [`one_each`].
-fn one_each_field(operation: &str, fields: &[Field], output: Option<DataType>) -> PolarsResult<Field> {
+pub(super) fn one_each_field(operation: &str, fields: &[Field], output: Option<DataType>) -> PolarsResult<Field> {
     check_by(operation, fields)?;
     let input = &fields[0];
     let of = |field: &Field| -> PolarsResult<Field> {

@@ -1,3 +1,7 @@
 //! Features of single columns and of pairs of them.
 
+pub mod directions;
+pub mod filling;
+pub mod quality;
 pub mod rolling;
+pub mod scaling;

@@ -1,0 +1,188 @@
+//! Robust scaling: a model of each column, made from data, and the scores that models give.
+//!
+//! A model is a struct with one field for each column, itself a struct of [`PARTS`]. Scoring takes a struct of columns, a
+//! list of models of one row, and for several models the key of each row and the list of the models' keys.
+
+use std::collections::HashMap;
+use std::hash::Hash;
+
+use polars::prelude::*;
+use pyo3_polars::derive::polars_expr;
+use serde::Deserialize;
+
+use super::columns::{Readings, each};
+use super::rolling::one_each_field;
+use crate::expressions::io::{error, struct_fields};
+use crate::kernels::features::scaling::{self, Scale};
+use crate::kernels::params::number;
+
+const PARTS: [&str; 5] = ["center", "scale", "p05", "p95", "readings"];
+
+fn part_fields() -> Vec<Field> {
+    let dtype = |part: &str| if part == "readings" { DataType::Int64 } else { DataType::Float64 };
+    PARTS.iter().map(|&part| Field::new(part.into(), dtype(part))).collect()
+}
+
+fn robust_scale_fit_field(fields: &[Field]) -> PolarsResult<Field> {
+    one_each_field("robust_scale_fit", fields, Some(DataType::Struct(part_fields())))
+}
+
+#[polars_expr(output_type_func=robust_scale_fit_field)]
+fn robust_scale_fit(inputs: &[Series]) -> PolarsResult<Series> {
+    each("robust_scale_fit", &inputs[0], |s| {
+        let Scale { center, scale, p05, p95, readings } = scaling::fit(&Readings::new("robust_scale_fit", s)?.values);
+        let number = |part: &str, value: f64| Series::new(part.into(), [Some(value).filter(|v| v.is_finite())]);
+        let parts = [
+            number("center", center),
+            number("scale", scale),
+            number("p05", p05),
+            number("p95", p95),
+            Series::new("readings".into(), [readings as i64]),
+        ];
+        Ok(StructChunked::from_series(s.name().clone(), 1, parts.iter())?.into_series())
+    })
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RobustScaleKwargs {
+    scale_floor: f64,
+    /// The last model is for rows whose key is missing or unknown.
+    has_default: bool,
+    unknown_is_error: bool,
+}
+
+fn robust_scale_field(fields: &[Field]) -> PolarsResult<Field> {
+    const NAME: &str = "robust_scale";
+    let models = models_dtype(fields[1].dtype())?;
+    for field in struct_fields(NAME, fields[0].name(), fields[0].dtype())? {
+        of_column(models, field.name())?;
+    }
+    one_each_field(NAME, &fields[..1], None)
+}
+
+/// The fields of the models in a list of them, or of the one model.
+fn models_dtype(dtype: &DataType) -> PolarsResult<&[Field]> {
+    match dtype {
+        DataType::List(inner) => models_dtype(inner),
+        DataType::Struct(fields) => Ok(fields),
+        dtype => Err(error(
+            "robust_scale",
+            format!("`model` must be what `robust_scale_fit` gives, a struct of columns, got dtype {dtype}"),
+        )),
+    }
+}
+
+/// Refuses a model that lacks a column, or in which it is something else.
+fn of_column(models: &[Field], column: &str) -> PolarsResult<()> {
+    let known = || models.iter().map(|field| format!("`{}`", field.name())).collect::<Vec<_>>().join(", ");
+    let Some(field) = models.iter().find(|field| field.name() == column) else {
+        let text = format!("`model` has no column `{column}`, it was fitted on {}; fit it on this column too", known());
+        return Err(error("robust_scale", text));
+    };
+    match field.dtype() {
+        DataType::Struct(parts)
+            if ["center", "scale"].iter().all(|&p| parts.iter().any(|f| f.name() == p && f.dtype().is_float())) =>
+        {
+            Ok(())
+        }
+        dtype => Err(error(
+            "robust_scale",
+            format!("`model` must be what `robust_scale_fit` gives, but its `{column}` has dtype {dtype}"),
+        )),
+    }
+}
+
+#[polars_expr(output_type_func=robust_scale_field)]
+fn robust_scale(inputs: &[Series], kwargs: RobustScaleKwargs) -> PolarsResult<Series> {
+    const NAME: &str = "robust_scale";
+    number("scale_floor", kwargs.scale_floor, false).map_err(|e| error(NAME, e))?;
+    let (input, models) = (&inputs[0], &inputs[1]);
+    if models.len() != 1 {
+        let text = format!("`model` must be one row, got {}; one model for each key goes with `by`", models.len());
+        return Err(error(NAME, text));
+    }
+    let models = match models.dtype() {
+        DataType::List(_) => models.explode(ExplodeOptions { empty_as_null: false, keep_nulls: false })?,
+        _ => models.clone(),
+    };
+    let fitted = models.struct_()?.fields_as_series();
+    let default = if kwargs.has_default { models.len() - 1 } else { usize::MAX };
+    let positions = match inputs {
+        [_, _, key, keys] => Some(positions(key, keys, input.len(), default, kwargs.unknown_is_error)?),
+        _ => None,
+    };
+    each(NAME, input, |s| {
+        let readings = Readings::new(NAME, s)?;
+        let parts = fitted.iter().find(|column| column.name() == s.name());
+        let parts = parts.ok_or_else(|| error(NAME, format!("`model` has no column `{}`", s.name())))?.struct_()?;
+        let numbers = |part: &str| -> PolarsResult<Vec<f64>> {
+            let column = parts.field_by_name(part)?.cast(&DataType::Float64)?;
+            Ok(column.f64()?.iter().map(|v| v.unwrap_or(f64::NAN)).collect())
+        };
+        let (center, scale) = (numbers("center")?, numbers("scale")?);
+        let by_model = |x: f64, k: usize| match (center.get(k), scale.get(k)) {
+            (Some(&center), Some(&scale)) => scaling::score(x, center, scale, kwargs.scale_floor),
+            _ => f64::NAN,
+        };
+        let results: Vec<f64> = match &positions {
+            None => readings.values.iter().map(|&x| by_model(x, 0)).collect(),
+            Some(positions) => readings.values.iter().zip(positions).map(|(&x, &k)| by_model(x, k)).collect(),
+        };
+        Ok(readings.floats(s.name(), &results))
+    })
+}
+
+/// For each row the position of the model of its key; `default` where the key is missing or unknown.
+fn positions(key: &Series, keys: &Series, rows: usize, default: usize, strict: bool) -> PolarsResult<Vec<usize>> {
+    const NAME: &str = "robust_scale";
+    let keys = keys.explode(ExplodeOptions { empty_as_null: false, keep_nulls: false })?;
+    let of = |s: &Series| match s.dtype() {
+        DataType::Null => Ok(None),
+        dtype if dtype.is_integer() => Ok(Some(DataType::Int64)),
+        DataType::String | DataType::Categorical(..) | DataType::Enum(..) => Ok(Some(DataType::String)),
+        dtype => Err(error(NAME, format!("`by` must be text or integers, got dtype {dtype}; cast it first"))),
+    };
+    let kind = match (of(key)?, of(&keys)?) {
+        (Some(a), Some(b)) if a != b => {
+            let text = format!("`by` has dtype {}, but the models' keys are {}; cast one", key.dtype(), keys.dtype());
+            return Err(error(NAME, text));
+        }
+        (a, b) => a.or(b).unwrap_or(DataType::Int64),
+    };
+    let (key, keys) = (key.cast(&kind)?, keys.cast(&kind)?);
+    let found = match kind {
+        DataType::String => look_up(key.str()?.iter(), keys.str()?.iter(), default),
+        _ => look_up(key.i64()?.iter(), keys.i64()?.iter(), default),
+    };
+    match found {
+        (_, true) if strict => Err(error(
+            NAME,
+            "`by` has a key that no model is for; fit it too, or take on_unknown=\"null\", or a `default` with it",
+        )),
+        // a literal key
+        (found, _) if found.len() == 1 => Ok(vec![found[0]; rows]),
+        (found, _) => Ok(found),
+    }
+}
+
+/// Positions, and whether a key is unknown. Runs of equal keys, which are the rule, are looked up once.
+fn look_up<K: Copy + Eq + Hash>(
+    key: impl Iterator<Item = Option<K>>,
+    keys: impl Iterator<Item = Option<K>>,
+    default: usize,
+) -> (Vec<usize>, bool) {
+    let known: HashMap<K, usize> = keys.enumerate().filter_map(|(i, k)| Some((k?, i))).collect();
+    let (mut last, mut any_unknown) = ((None, default), false);
+    let found = key
+        .map(|k| {
+            if k != last.0 {
+                let position = k.and_then(|k| known.get(&k).copied());
+                any_unknown |= k.is_some() && position.is_none();
+                last = (k, position.unwrap_or(default));
+            }
+            last.1
+        })
+        .collect();
+    (found, any_unknown)
+}
