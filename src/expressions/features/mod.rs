@@ -1,1 +1,3 @@
 mod rolling;
+mod seasonal;
+mod spectrum;
