@@ -7,6 +7,9 @@
 from acm_rs import fast_features
 from acm_rs._internal import __version__
 from acm_rs.features import (
+    deseasonalize,
+    dominant_period,
+    power_spectrum,
     rolling_features,
     rolling_hampel,
     rolling_kurtosis,
@@ -18,6 +21,8 @@ from acm_rs.features import (
     rolling_slope,
     rolling_spectral_energy,
     rolling_std,
+    seasonality,
+    spectral_energy,
     tail,
 )
 from acm_rs.namespace import AcmNamespace, col
@@ -26,7 +31,10 @@ __all__ = [
     "AcmNamespace",
     "__version__",
     "col",
+    "deseasonalize",
+    "dominant_period",
     "fast_features",
+    "power_spectrum",
     "rolling_features",
     "rolling_hampel",
     "rolling_kurtosis",
@@ -38,5 +46,7 @@ __all__ = [
     "rolling_slope",
     "rolling_spectral_energy",
     "rolling_std",
+    "seasonality",
+    "spectral_energy",
     "tail",
 ]

@@ -12,6 +12,7 @@ from typing import SupportsInt, TypeGuard
 import polars as pl
 
 LARGEST = 2**63 - 1  # what the library's 64-bit integers hold
+CELLS_MAX = 2**20  # bins of the table that all periods of a pattern share
 
 # Only units of fixed length: a month or a quarter would make the number of nanoseconds depend on the date.
 NANOSECONDS = {
@@ -99,7 +100,14 @@ def window(operation: str, window_size: object, by: object, *, least: int = 1) -
     return integer(operation, "window_size", window_size, least)
 
 
-def _duration(operation: str, duration: str | timedelta) -> int:
+def duration(operation: str, parameter: str, value: object) -> int:
+    """Accept a positive duration of fixed length and return its nanoseconds."""
+    if not isinstance(value, (str, timedelta)):
+        raise mistyped(operation, parameter, 'a duration such as "1d" or a timedelta', value)
+    return _duration(operation, value, parameter)
+
+
+def _duration(operation: str, duration: str | timedelta, parameter: str = "window_size") -> int:
     """Nanoseconds of a positive duration of fixed length."""
     if isinstance(duration, timedelta):
         seconds = duration.days * 86_400 + duration.seconds
@@ -108,13 +116,13 @@ def _duration(operation: str, duration: str | timedelta) -> int:
     else:
         if calendar := _CALENDAR.search(duration):
             allowed = f"of fixed length, in {', '.join(NANOSECONDS)} (not in the unit {calendar[1]!r})"
-            raise invalid(operation, "window_size", allowed, duration)
+            raise invalid(operation, parameter, allowed, duration)
         if not re.fullmatch(f"({_TERM.pattern})+", duration):
             allowed = f'a positive duration such as "2h" or "1d12h", in {", ".join(NANOSECONDS)}'
-            raise invalid(operation, "window_size", allowed, duration)
+            raise invalid(operation, parameter, allowed, duration)
         total = sum(int(count) * NANOSECONDS[unit] for count, unit in _TERM.findall(duration))
     if not 0 < total <= LARGEST:
-        raise invalid(operation, "window_size", "a duration above 0 and below 2**63 nanoseconds (292 years)", duration)
+        raise invalid(operation, parameter, "a duration above 0 and below 2**63 nanoseconds (292 years)", duration)
     return total
 
 
@@ -151,6 +159,34 @@ def bands(operation: str, value: object, sampling_hz: float) -> list[list[float]
     if not result:
         raise invalid(operation, "bands", "at least one pair (low, high) in Hz, or None", value)
     return result
+
+
+def periods(operation: str, value: object, every: int) -> list[int]:
+    """Accept ascending durations, each a multiple of the bin `every` and longer than it; return nanoseconds."""
+    if not isinstance(value, Iterable) or isinstance(value, (str, bytes, dict)):
+        raise mistyped(operation, "periods", 'a sequence of durations such as ("1d", "7d")', value)
+    result: list[int] = []
+    for index, period in enumerate(value):
+        parameter = f"periods[{index}]"
+        length = duration(operation, parameter, period)
+        if length <= every or length % every:
+            raise invalid(operation, parameter, f"a multiple of `every` ({timedelta_text(every)}), at least twice", period)
+        if result and length <= result[-1]:
+            raise invalid(operation, parameter, f"longer than the period before it ({timedelta_text(result[-1])})", period)
+        result.append(length)
+    if not result:
+        raise invalid(operation, "periods", "at least one duration", value)
+    cells = math.lcm(*(length // every for length in result))
+    if cells > CELLS_MAX:
+        allowed = f"durations whose least common multiple is at most {CELLS_MAX:,} times `every`, not {cells:,} times"
+        raise invalid(operation, "periods", allowed, value)
+    return result
+
+
+def timedelta_text(nanoseconds: int) -> str:
+    """Write a duration in the largest unit that holds it whole."""
+    unit = max((unit for unit, size in NANOSECONDS.items() if nanoseconds % size == 0), key=NANOSECONDS.__getitem__)
+    return f"{nanoseconds // NANOSECONDS[unit]}{unit}"
 
 
 def time_column(operation: str, by: object) -> pl.Expr | None:

@@ -26,6 +26,20 @@ def call(operation: str, args: list[pl.Expr], **kwargs: Any) -> pl.Expr:
     return register_plugin_function(plugin_path=LIBRARY, function_name=operation, args=args, kwargs=kwargs)
 
 
+def call_aggregate(operation: str, args: list[pl.Expr], **kwargs: Any) -> pl.Expr:
+    """Call the plugin function of this name, which gives one row however many it takes."""
+    return register_plugin_function(
+        plugin_path=LIBRARY, function_name=operation, args=args, kwargs=kwargs, returns_scalar=True
+    )
+
+
+def call_by_row(operation: str, args: list[pl.Expr], **kwargs: Any) -> pl.Expr:
+    """Call the plugin function of this name, whose row depends on no other row: it streams."""
+    return register_plugin_function(
+        plugin_path=LIBRARY, function_name=operation, args=args, kwargs=kwargs, is_elementwise=True
+    )
+
+
 def one_input(operation: str, expr: IntoColumns, *, always_pack: bool) -> pl.Expr:
     """Return the one input of the call: a column, or a struct of columns where one call serves them all."""
     if isinstance(expr, (list, tuple)):

@@ -12,6 +12,8 @@ mod hostile;
 mod naive;
 mod parameters;
 mod properties;
+mod seasons;
 mod series;
+mod spectra;
 mod subject;
 mod table;

@@ -14,8 +14,13 @@ from acm_rs.features.rolling import (
     rolling_std,
     tail,
 )
+from acm_rs.features.seasonal import deseasonalize, seasonality
+from acm_rs.features.spectrum import dominant_period, power_spectrum, spectral_energy
 
 __all__ = [
+    "deseasonalize",
+    "dominant_period",
+    "power_spectrum",
     "rolling_features",
     "rolling_hampel",
     "rolling_kurtosis",
@@ -27,5 +32,7 @@ __all__ = [
     "rolling_slope",
     "rolling_spectral_energy",
     "rolling_std",
+    "seasonality",
+    "spectral_energy",
     "tail",
 ]

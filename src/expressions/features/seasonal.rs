@@ -128,7 +128,7 @@ fn seasonality(inputs: &[Series], kwargs: FitKwargs) -> PolarsResult<Series> {
     let cells = columns.len() * input.len();
     let patterns = parallel::map(&POOL, columns.len(), cells, Default::default, one);
     let patterns = patterns.into_iter().collect::<PolarsResult<Vec<_>>>()?;
-    let names: Vec<&PlSmallStr> = columns.iter().map(Series::name).collect();
+    let names: Vec<&PlSmallStr> = columns.iter().map(|s| s.name()).collect();
     model(input.name().clone(), kwargs.formula, time_zone(time.dtype()), &periods, &names, &patterns)
 }
 
@@ -199,7 +199,8 @@ impl Model {
             let inner = s.list()?.get_as_series(0).ok_or_else(|| foreign("is null".into()))?;
             return Self::read(&inner, zone);
         }
-        if s.dtype() != &model_dtype() {
+        // an element of a list has lost what its numbers mean; the schema has seen it
+        if s.dtype().to_physical() != model_dtype().to_physical() {
             return Err(foreign(format!("has dtype {}", s.dtype())));
         }
         if s.len() != 1 || s.null_count() > 0 {
@@ -280,6 +281,14 @@ impl Model {
 }
 
 fn deseasonalize_field(fields: &[Field]) -> PolarsResult<Field> {
+    let mut model = fields.get(2).map(Field::dtype);
+    while let Some(DataType::List(inner)) = model {
+        model = Some(inner);
+    }
+    if let Some(dtype) = model.filter(|dtype| *dtype != &model_dtype()) {
+        let text = format!("`model` has dtype {dtype}; it must come from acm.seasonality, one row of it at a time");
+        return Err(error(DESEASONALIZE, text));
+    }
     Ok(Field::new(fields[0].name().clone(), DataType::Struct(checked_columns(DESEASONALIZE, fields)?)))
 }
 
@@ -326,6 +335,6 @@ fn map_columns(
         results.push(x);
         Ok(results.into_series(s.name().clone()))
     };
-    let cells = columns.iter().map(Series::len).sum();
+    let cells = columns.iter().map(|s| s.len()).sum();
     parallel::map(&POOL, columns.len(), cells, Default::default, one).into_iter().collect()
 }

@@ -47,7 +47,7 @@ fn map_columns<T: Send>(
     columns: &[Series],
     f: impl Fn(&mut Spectrum, &mut [f64]) -> T + Sync + Send,
 ) -> PolarsResult<Vec<T>> {
-    let cells = columns.iter().map(Series::len).sum();
+    let cells = columns.iter().map(|s| s.len()).sum();
     let one = |(spectrum, x): &mut (Spectrum, Vec<f64>), i: usize| -> PolarsResult<T> {
         let column = Column::new(operation, &columns[i])?;
         x.resize(column.len(), 0.0);
@@ -112,7 +112,9 @@ fn power_spectrum(inputs: &[Series], kwargs: PowerKwargs) -> PolarsResult<Series
     number("sampling_hz", kwargs.sampling_hz, true).map_err(|e| error(NAME, e))?;
     let input = &inputs[0];
     let columns = struct_columns(NAME, input)?;
-    let list = |name, values: Float64Chunked| Ok(values.with_name(name).into_series().implode()?.into_series());
+    let list = |name, values: Float64Chunked| -> PolarsResult<Series> {
+        Ok(values.with_name(name).into_series().implode()?.into_series())
+    };
     let frequencies: Vec<f64> = frequencies(input.len(), kwargs.sampling_hz).collect();
     let powers = map_columns(NAME, &columns, |spectrum, x| match spectrum.powers(x, kwargs.min_samples) {
         Some(powers) if powers.iter().all(|power| power.is_finite()) => {
