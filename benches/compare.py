@@ -573,6 +573,129 @@ def gap_witnesses(window: int) -> list[Contender]:
     ]
 
 
+def spectrum_contenders() -> list[Contender]:
+    """Enter the powers of whole series; NumPy's plans, too, are kept from call to call."""
+
+    def our_arrays(data: Data, frame: pl.DataFrame) -> Arrays:
+        fields = frame["power_spectrum"].struct.unnest()
+        return {"power": need("numpy").stack([fields[f"{name}_power"].explode().to_numpy() for name in data.columns])}
+
+    def transform(rfft: Callable[[Any], Any], *, centre: bool) -> Callable[[Any], list[Any]]:
+        def power(matrix: Any) -> list[Any]:
+            spectrum = rfft(matrix - matrix.mean(axis=1, keepdims=True) if centre else matrix)
+            power = spectrum.real**2
+            power += spectrum.imag**2
+            power[:, 0] = 0.0  # all that centring changes
+            return [power]
+
+        return power
+
+    def by_numpy(matrix: Any) -> Any:
+        return need("numpy").fft.rfft(matrix)
+
+    def by_scipy(matrix: Any) -> Any:
+        return need("scipy.fft").rfft(matrix, workers=THREADS)
+
+    own = ours(["power"], acm.power_spectrum, expand=False)
+    scipy = f"SciPy, {THREADS} workers"
+    return [
+        *(replace(contender, arrays=our_arrays) for contender in own),
+        on_matrix("NumPy, rfft of centred series", ["power"], transform(by_numpy, centre=True), needs="numpy"),
+        on_matrix("NumPy, rfft without bin 0", ["power"], transform(by_numpy, centre=False), needs="numpy"),
+        on_matrix(f"{scipy}, centred", ["power"], transform(by_scipy, centre=True), needs="scipy"),
+        on_matrix(f"{scipy}, without bin 0", ["power"], transform(by_scipy, centre=False), needs="scipy"),
+    ]
+
+
+def seasonal_contenders() -> list[Contender]:
+    """Enter detection (profiles and confidences of the day and the week) and adjustment of ten-minute readings."""
+
+    def timed(data: Data) -> pl.DataFrame:
+        minutes = pl.int_range(data.frame.height) * 10
+        wave = (minutes * (6.283185307179586 / 1440)).sin() * 20
+        time = pl.datetime(2024, 1, 3) + pl.duration(minutes=minutes)
+        return data.frame.with_columns(pl.all() + wave, time.alias("time"))
+
+    def own(data: Data, run: Callable[[pl.DataFrame, pl.Expr], pl.DataFrame]) -> Run:
+        frame = timed(data)
+
+        def both() -> tuple[pl.DataFrame, pl.DataFrame]:
+            model = run(frame, acm.seasonality(data.columns, "time"))
+            adjust = acm.deseasonalize(data.columns, "time", model=model, min_confidence=0.0)
+            return model, run(frame, adjust)
+
+        return both
+
+    def our_arrays(data: Data, results: tuple[pl.DataFrame, pl.DataFrame]) -> Arrays:
+        np, (model, adjusted) = need("numpy"), results
+        patterns = model["seasonality"].struct.field("patterns").explode().struct.unnest()
+        confidence = patterns["confidence"].to_numpy().reshape(-1, 2)
+        fields = adjusted["deseasonalize"].struct.unnest()
+        return {"adjusted": np.stack([series.to_numpy() for series in fields]), "confidence": confidence}
+
+    def confidences(np: Any, explained: Sequence[Any], rest: Any, rows: int) -> Any:
+        left, means = rest / (rows - 168), (23, 144)
+        shares = [1 - left / ((rest + q) / (rows - 168 + d)) for q, d in zip(explained, means, strict=True)]
+        return np.maximum(0.0, np.stack(shares, axis=1))
+
+    def by_pandas(data: Data) -> Run:
+        np, pd = need("numpy"), need("pandas")
+        frame = timed(data)
+        # one block of sensors, as pandas builds it from a matrix
+        values = np.ascontiguousarray(frame.select(data.columns).to_numpy())
+        x = pd.DataFrame(values, columns=data.columns, index=pd.DatetimeIndex(frame["time"].to_numpy()))
+
+        def run() -> Any:
+            hour = x.index.hour.to_numpy()
+            phases = (hour, x.index.day_of_week.to_numpy() * 24 + hour)
+            rest, explained, adjusted = x - x.mean(), [], x
+            for phase in phases:
+                grouped = rest.groupby(phase)
+                means = grouped.mean()
+                explained.append((grouped.size().to_numpy()[:, None] * means.to_numpy() ** 2).sum(axis=0))
+                profile = means - means.mean()
+                rest = rest - means.to_numpy()[phase]
+                adjusted = adjusted - profile.to_numpy()[phase]
+            squares = (rest**2).sum().to_numpy()
+            return adjusted, confidences(np, explained, squares, len(x))
+
+        return run
+
+    def pandas_arrays(data: Data, results: Any) -> Arrays:
+        adjusted, confidence = results
+        return {"adjusted": adjusted.to_numpy().T, "confidence": confidence}
+
+    def by_polars(data: Data) -> Run:
+        np, frame = need("numpy"), timed(data)
+        hour = pl.col("time").dt.hour().cast(pl.Int32)
+        week = (pl.col("time").dt.weekday().cast(pl.Int32) - 1) * 24 + hour
+        sensors = pl.col(data.columns)
+
+        def run() -> Any:
+            rest = frame.with_columns(sensors - sensors.mean(), hour.alias("day"), week.alias("week"))
+            parts, explained = [], []
+            for phase in ("day", "week"):
+                part = rest.select(sensors.mean().over(phase))
+                explained.append(part.select((sensors**2).sum()).to_numpy()[0])
+                centre = rest.group_by(phase).agg(sensors.mean()).select(sensors.mean()).to_numpy()[0]
+                parts.append(part.select(pl.col(c) - m for c, m in zip(data.columns, centre, strict=True)))
+                rest = rest.with_columns(rest.select(data.columns) - part)
+            squares = rest.select((sensors**2).sum()).to_numpy()[0]
+            adjusted = frame.select(data.columns) - parts[0] - parts[1]
+            return adjusted, confidences(np, explained, squares, frame.height)
+
+        return run
+
+    eager = partial(own, run=lambda frame, expr: frame.select(expr))
+    lazy = partial(own, run=lambda frame, expr: frame.lazy().select(expr).collect())
+    return [
+        Contender("one call", eager, our_arrays, ours=True),
+        Contender("lazy", lazy, our_arrays, ours=True),
+        Contender("pandas", by_pandas, pandas_arrays, needs=("pandas",)),
+        Contender("Polars", by_polars, pandas_arrays),
+    ]
+
+
 # --- the table of races --------------------------------------------------------------------------------------------
 
 
@@ -674,6 +797,15 @@ WORKLOADS = (
             *spectral_peers(64),
         ),
         (Goal(25.0),),
+    ),
+    Workload("spectrum", "power spectrum of whole series", 1, tuple(spectrum_contenders()), (Goal(1.3),)),
+    Workload(
+        "seasonality",
+        "daily and weekly patterns, found and taken out, 50,000 x 100",
+        1,
+        tuple(seasonal_contenders()),
+        (Goal(10.0, ("pandas",)),),
+        shape=(50_000, 100),
     ),
     Workload(
         "features",

@@ -184,8 +184,8 @@ def periods(operation: str, value: object, every: int) -> list[int]:
 
 
 def timedelta_text(nanoseconds: int) -> str:
-    """Write a duration in the largest unit that holds it whole."""
-    unit = max((unit for unit, size in NANOSECONDS.items() if nanoseconds % size == 0), key=NANOSECONDS.__getitem__)
+    """Write a duration in the largest unit up to days that holds it whole."""
+    unit = max((u for u in NANOSECONDS if u != "w" and nanoseconds % NANOSECONDS[u] == 0), key=NANOSECONDS.__getitem__)
     return f"{nanoseconds // NANOSECONDS[unit]}{unit}"
 
 

@@ -53,53 +53,53 @@ fn naive(x: &[f64], times: &[i64], lengths: &[i64], every: i64, min_cycles: i128
     let mean = rows.iter().map(|r| r.1).sum::<f64>() / n;
     rows.iter_mut().for_each(|r| r.1 -= mean);
     let square = |rows: &[(i128, f64)]| rows.iter().map(|r| r.1 * r.1).sum::<f64>();
-    let (mut before, mut rank_before) = (square(&rows), 1);
-    let mut known: Vec<usize> = vec![];
-    lengths
-        .iter()
-        .map(|length| {
-            let phases = (length / every) as usize;
-            let phase = |r: &(i128, f64)| r.0.rem_euclid(phases as i128) as usize;
-            if last - first + 1 < min_cycles * phases as i128 {
-                return none.clone();
-            }
-            known.push(phases);
-            let design = rows.iter().map(|r| {
-                let of_period = |k: &usize| {
-                    (0..*k).map(|j| f64::from(u8::from(r.0.rem_euclid(*k as i128) as usize == j))).collect::<Vec<_>>()
-                };
-                known.iter().flat_map(of_period).collect::<Vec<f64>>()
-            });
-            let mut design: Vec<Vec<f64>> = design.collect();
-            design.sort_by(|a, b| a.partial_cmp(b).unwrap());
-            design.dedup();
-            let means: Vec<f64> = (0..phases)
-                .map(|k| {
-                    let of_phase: Vec<f64> = rows.iter().filter(|r| phase(r) == k).map(|r| r.1).collect();
-                    of_phase.iter().sum::<f64>() / of_phase.len() as f64
-                })
-                .collect();
-            let occupied: Vec<f64> = means.iter().copied().filter(|m| !m.is_nan()).collect();
-            let centre = occupied.iter().sum::<f64>() / occupied.len() as f64;
-            let after = rows.iter().map(|r| (r.1 - means[phase(r)]).powi(2)).sum::<f64>();
-            let rank_after = rank(design);
-            let confidence = if n > rank_after as f64 {
-                (1.0 - after / (n - rank_after as f64) / (before / (n - rank_before as f64))).max(0.0)
-            } else {
-                f64::NAN
-            };
-            let high = occupied.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-            let low = occupied.iter().copied().fold(f64::INFINITY, f64::min);
-            rows.iter_mut().for_each(|r| r.1 -= means[r.0.rem_euclid(phases as i128) as usize] - centre);
-            (before, rank_before) = (after, rank_after);
-            Pattern {
-                confidence,
-                amplitude: (high - low) / 2.0,
-                peak: means.iter().position(|m| *m == high),
-                profile: means.iter().map(|m| m - centre).collect(),
-            }
-        })
-        .collect()
+    let (mut explained, mut known) = (vec![], vec![]);
+    let mut patterns: Vec<Pattern> = vec![];
+    for length in lengths {
+        let phases = (length / every) as usize;
+        if last - first + 1 < min_cycles * phases as i128 {
+            patterns.push(none.clone());
+            continue;
+        }
+        known.push(phases);
+        let design = rows.iter().map(|r| {
+            let phase = |k: usize| r.0.rem_euclid(k as i128) as usize;
+            known.iter().flat_map(|k| (0..*k).map(move |j| f64::from(u8::from(phase(*k) == j)))).collect::<Vec<f64>>()
+        });
+        let mut design: Vec<Vec<f64>> = design.collect();
+        design.sort_by(|a, b| a.partial_cmp(b).unwrap());
+        design.dedup();
+        let of_row = |r: &(i128, f64)| r.0.rem_euclid(phases as i128) as usize;
+        let means: Vec<f64> = (0..phases)
+            .map(|k| {
+                let of_phase: Vec<f64> = rows.iter().filter(|r| of_row(r) == k).map(|r| r.1).collect();
+                of_phase.iter().sum::<f64>() / of_phase.len() as f64
+            })
+            .collect();
+        let occupied: Vec<f64> = means.iter().copied().filter(|m| !m.is_nan()).collect();
+        let centre = occupied.iter().sum::<f64>() / occupied.len() as f64;
+        let high = occupied.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+        let low = occupied.iter().copied().fold(f64::INFINITY, f64::min);
+        let before = square(&rows);
+        rows.iter_mut().for_each(|r| r.1 -= means[r.0.rem_euclid(phases as i128) as usize]);
+        explained.push((before - square(&rows), rank(design)));
+        patterns.push(Pattern {
+            confidence: f64::NAN,
+            amplitude: (high - low) / 2.0,
+            peak: means.iter().position(|m| *m == high),
+            profile: means.iter().map(|m| m - centre).collect(),
+        });
+    }
+    let all = explained.last().map_or(1, |(_, rank)| *rank) as f64;
+    let mut before = 1;
+    for (pattern, (squares, rank)) in patterns.iter_mut().zip(explained) {
+        if n > all {
+            let (rest, new) = (square(&rows), (rank - before) as f64);
+            pattern.confidence = (1.0 - (rest / (n - all)) / ((rest + squares) / (n - all + new))).max(0.0);
+        }
+        before = rank;
+    }
+    patterns
 }
 
 fn close(a: f64, b: f64, scale: f64) -> bool {

@@ -61,9 +61,9 @@ def seasonality(
         (null: none); ``every``; and ``patterns``, a list with a struct for every column and period of
 
         - ``column`` and ``period``;
-        - ``confidence``: the share of the variance that the pattern explains, of what the periods before left, corrected
-          for the number of phases: the adjusted R² (Ezekiel 1930), 0 to 1. Null where no variance is left to explain, or
-          where there are not more readings than phases;
+        - ``confidence``: the share of the variance that the pattern explains, of what the other patterns leave, corrected
+          for the number of phases: the adjusted partial R² (Kelley 1935, Mordkoff 2019), 0 to 1, for a single period the
+          adjusted R². Null where there is no variance to explain, or where there are not more readings than phases;
         - ``amplitude``: half of the range of the profile, in the unit of the column;
         - ``peak``: begin of the phase with the largest mean, since 00:00, for longer periods since Monday 00:00;
         - ``profile``: list with a Float64 for each phase; null for a phase without readings.
@@ -94,7 +94,8 @@ def seasonality(
     >>> from datetime import datetime
     >>> time = pl.datetime_range(datetime(2024, 1, 1), datetime(2024, 1, 28, 23), "1h", eager=True).alias("time")
     >>> daytime = time.dt.hour().is_between(8, 17).cast(pl.Float64) * 6
-    >>> df = pl.DataFrame({"time": time, "load": 20 + daytime * (time.dt.weekday() < 6)})
+    >>> load = 20 + daytime * (time.dt.weekday() < 6) + pl.Series(range(len(time))) % 5
+    >>> df = pl.DataFrame({"time": time, "load": load})
     >>> model = df.select(acm.seasonality("load", by="time"))
     >>> table = model.unnest("seasonality").explode("patterns").unnest("patterns")
     >>> table.select("column", "period", pl.col("confidence").round(3), pl.col("amplitude").round(3), "peak")
@@ -104,8 +105,8 @@ def seasonality(
     │ ---    ┆ ---          ┆ ---        ┆ ---       ┆ ---          │
     │ str    ┆ duration[ns] ┆ f64        ┆ f64       ┆ duration[ns] │
     ╞════════╪══════════════╪════════════╪═══════════╪══════════════╡
-    │ load   ┆ 1d           ┆ 0.579      ┆ 2.143     ┆ 8h           │
-    │ load   ┆ 7d           ┆ 1.0        ┆ 3.0       ┆ 8h           │
+    │ load   ┆ 1d           ┆ 0.692      ┆ 2.25      ┆ 9h           │
+    │ load   ┆ 7d           ┆ 0.523      ┆ 3.554     ┆ 4d 12h       │
     └────────┴──────────────┴────────────┴───────────┴──────────────┘
     """
     operation = "seasonality"

@@ -9,16 +9,17 @@
 //!
 //! the seasonal component of classical decomposition (Brockwell & Davis 2016, Introduction to Time Series and Forecasting, 1.5.2,
 //! method S1), centred so that a whole period of it sums to 0. Periods are fitted one after the other, each on what the ones
-//! before leave. The confidence is the share of the variance so far that the pattern explains, corrected for the number of phases:
+//! before leave. The confidence is the share of the variance that a pattern explains, of what the other patterns leave:
 //!
 //! ```text
-//! confidence = max(0, 1 - (S_i / (n - d_i)) / (S_(i-1) / (n - d_(i-1))))
+//! confidence_i = max(0, 1 - (S / (n - d)) / ((S + Q_i) / (n - d + d_i)))
 //! ```
 //!
-//! with `S` the sum of squares about the phase means (before the first period, about the mean) and `d` the number of means fitted so
-//! far: the adjusted R^2 (Ezekiel 1930), which for phase means is the epsilon^2 of an analysis of variance (Kelley 1935). Without a
-//! pattern it is 0 on average, whatever the number of phases. A mean of a later period is new only for frequencies that no
-//! earlier period has: 144 of the 168 hours of a week, after those of the day.
+//! with `Q_i` the sum of squares that period i explains, `d_i` the number of means that are new in it, `S` the sum of squares
+//! after all periods and `d` the number of all means: the partial R^2 corrected for its bias (Kelley 1935, epsilon^2; Mordkoff 2019,
+//! doi:10.1177/2515245919855053), for one period the adjusted R^2 (Ezekiel 1930). Without a pattern it is 0 on average, whatever the
+//! number of phases. A mean of a later period is new only for frequencies that no earlier period has: 144 of the 168 hours of a
+//! week, after those of the day. The share of all variance would hide a daily pattern behind a strong weekly one.
 //!
 //! All periods come from one table of cells, one per bin of their least common multiple: count, mean and sum of squares of the
 //! readings in each, by the corrected two-pass algorithm (Chan, Golub & LeVeque 1983). So the cost is two passes over the
@@ -292,41 +293,42 @@ impl Seasons {
         let about = cells.iter().find(|cell| cell.count > 0.0).map_or(0.0, |cell| cell.mean);
         let mean = about + cells.iter().map(|cell| cell.count * (cell.mean - about)).sum::<f64>() / count;
         cells.iter_mut().for_each(|cell| cell.mean -= mean);
-        let between = |cells: &[Cell]| cells.iter().map(|cell| cell.count * cell.mean * cell.mean).sum::<f64>();
-        let mut before = within + between(cells);
-        // the mean of all readings is the first frequency of the first period
-        let (mut fitted, floor) = (0.0_f64, count * (RESOLUTION * largest).powi(2));
         let mut patterns = Vec::with_capacity(periods.len());
+        // of each fitted period: sum of squares explained, and new means; and of all, the mean of all readings included
+        let (mut explained, mut fitted) = (Vec::new(), 1.0);
         for (i, &phases) in periods.phases.iter().enumerate() {
             if !clock.covered(i, span, min_cycles) {
+                // neither are those that follow, which are longer
                 patterns.push(Pattern::none());
                 continue;
             }
-            let (mut sums, mut counts) = (vec![0.0; phases], vec![0.0; phases]);
-            for (c, cell) in cells.iter().enumerate().filter(|(_, cell)| cell.count > 0.0) {
-                sums[c % phases] += cell.count * cell.mean;
+            let (mut means, mut counts) = (vec![0.0; phases], vec![0.0; phases]);
+            for (c, cell) in cells.iter().enumerate() {
+                means[c % phases] += cell.count * cell.mean;
                 counts[c % phases] += cell.count;
             }
             // a phase without readings has 0 / 0, which is missing
-            let mut means: Vec<f64> = sums.iter().zip(&counts).map(|(sum, count)| sum / count).collect();
-            let occupied = counts.iter().filter(|count| **count > 0.0).count() as f64;
-            let error = |(c, cell): (usize, &Cell)| cell.count * (cell.mean - means[c % phases]).powi(2);
-            let present = || cells.iter().enumerate().filter(|(_, cell)| cell.count > 0.0);
-            let after = within + present().map(error).sum::<f64>();
-            // phases without readings have no mean
-            let fitted_after = fitted + periods.new[i] as f64 * occupied / phases as f64;
-            let confidence = if before > floor && count > fitted_after {
-                (1.0 - after / (count - fitted_after) / (before / (count - fitted.max(1.0)))).max(0.0)
-            } else {
-                f64::NAN
-            };
-            let centre = means.iter().filter(|m| !m.is_nan()).sum::<f64>() / occupied;
-            means.iter_mut().for_each(|m| *m -= centre);
+            means.iter_mut().zip(&counts).for_each(|(mean, count)| *mean /= count);
+            let present = || means.iter().zip(&counts).filter(|(_, count)| **count > 0.0);
+            let (occupied, squares) = (present().count() as f64, present().map(|(mean, count)| count * mean * mean));
+            // the constant is a frequency of the first period, but known
+            let new = (periods.new[i] as f64 * occupied / phases as f64 - f64::from(u8::from(i == 0))).max(0.0);
+            explained.push((squares.sum::<f64>(), new));
+            fitted += new;
+            let centre = present().map(|(mean, _)| mean).sum::<f64>() / occupied;
             for (c, cell) in cells.iter_mut().enumerate().filter(|(_, cell)| cell.count > 0.0) {
                 cell.mean -= means[c % phases];
             }
-            (before, fitted) = (after, fitted_after);
-            patterns.push(Pattern::of_means(confidence, means));
+            means.iter_mut().for_each(|mean| *mean -= centre);
+            patterns.push(Pattern::of_means(f64::NAN, means));
+        }
+        let rest = within + cells.iter().map(|cell| cell.count * cell.mean * cell.mean).sum::<f64>();
+        let floor = count * (RESOLUTION * largest).powi(2);
+        for (pattern, (squares, new)) in patterns.iter_mut().zip(explained) {
+            if count > fitted && rest + squares > floor {
+                let share = 1.0 - rest / (count - fitted) / ((rest + squares) / (count - fitted + new));
+                pattern.confidence = share.max(0.0);
+            }
         }
         patterns
     }
