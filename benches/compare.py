@@ -608,10 +608,10 @@ def spectrum_contenders() -> list[Contender]:
 
 
 def seasonal_contenders() -> list[Contender]:
-    """Enter detection (profiles and confidences of the day and the week) and adjustment of ten-minute readings."""
+    """Enter detection (profiles and confidences of the day and the week) and adjustment of half-hourly readings."""
 
     def timed(data: Data) -> pl.DataFrame:
-        minutes = pl.int_range(data.frame.height) * 10
+        minutes = pl.int_range(data.frame.height) * 30
         wave = (minutes * (6.283185307179586 / 1440)).sin() * 20
         time = pl.datetime(2024, 1, 3) + pl.duration(minutes=minutes)
         return data.frame.with_columns(pl.all() + wave, time.alias("time"))

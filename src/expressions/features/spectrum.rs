@@ -9,6 +9,7 @@ use crate::kernels::features::rolling::Source;
 use crate::kernels::features::spectrum::{Spectrum, frequencies};
 use crate::kernels::parallel;
 use crate::kernels::params::{Bands, number};
+use crate::kernels::simd::all_finite;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -117,9 +118,7 @@ fn power_spectrum(inputs: &[Series], kwargs: PowerKwargs) -> PolarsResult<Series
     };
     let frequencies: Vec<f64> = frequencies(input.len(), kwargs.sampling_hz).collect();
     let powers = map_columns(NAME, &columns, |spectrum, x| match spectrum.powers(x, kwargs.min_samples) {
-        Some(powers) if powers.iter().all(|power| power.is_finite()) => {
-            Float64Chunked::from_slice(PlSmallStr::EMPTY, powers)
-        }
+        Some(powers) if all_finite(powers) => Float64Chunked::from_vec(PlSmallStr::EMPTY, spectrum.take_powers()),
         Some(powers) => powers.iter().map(|power| power.is_finite().then_some(*power)).collect(),
         None => Float64Chunked::full_null(PlSmallStr::EMPTY, frequencies.len()),
     })?;

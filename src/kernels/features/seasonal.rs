@@ -56,6 +56,8 @@ const ACM_READINGS: usize = 24;
 #[derive(Clone, Debug, PartialEq)]
 pub struct Periods {
     every: i64,
+    /// where bins begin: the Monday modulo `every`
+    first: i64,
     /// bins of each period
     phases: Vec<usize>,
     /// frequencies of each period that none before it has; the constant is one of those of the first
@@ -96,7 +98,7 @@ impl Periods {
             new.push((0..count).filter(|&j| !known(j)).count());
             phases.push(count);
         }
-        Ok(Self { every, phases, new, cells })
+        Ok(Self { every, first: MONDAY.rem_euclid(every), phases, new, cells })
     }
 
     pub fn len(&self) -> usize {
@@ -125,7 +127,7 @@ impl Periods {
     fn bin(&self, time: i64) -> i64 {
         // in parts, because the difference of two times may not fit
         let whole = time.div_euclid(self.every).saturating_sub(MONDAY.div_euclid(self.every));
-        whole + (time.rem_euclid(self.every) - MONDAY.rem_euclid(self.every)).div_euclid(self.every)
+        whole - i64::from(time.rem_euclid(self.every) < self.first)
     }
 }
 
@@ -149,12 +151,19 @@ impl<'a> Clock<'a> {
     pub fn new(periods: &'a Periods, times: &'a [i64]) -> Self {
         let mut counts = vec![0.0; periods.cells];
         let mut span: Option<(i64, i64)> = None;
+        // the rows of one bin often stand together: divided once
+        let (mut whole, mut cell) = (0..0, 0);
         let cells = times
             .iter()
             .map(|&time| {
-                let bin = periods.bin(time);
-                span = Some(span.map_or((bin, bin), |(first, last)| (first.min(bin), last.max(bin))));
-                let cell = bin.rem_euclid(periods.cells as i64) as usize;
+                if !whole.contains(&time) {
+                    let bin = periods.bin(time);
+                    span = Some(span.map_or((bin, bin), |(first, last)| (first.min(bin), last.max(bin))));
+                    cell = bin.rem_euclid(periods.cells as i64) as usize;
+                    let within = (time.rem_euclid(periods.every) - periods.first).rem_euclid(periods.every);
+                    let start = time.saturating_sub(within);
+                    whole = start..start.saturating_add(periods.every);
+                }
                 counts[cell] += 1.0;
                 cell as u32
             })
@@ -237,7 +246,7 @@ impl Seasons {
     /// The pattern of every period in the readings, `missing` if some are (NaN).
     pub fn fit(&mut self, x: &[f64], missing: bool, clock: &Clock, min_cycles: usize) -> Vec<Pattern> {
         assert_eq!(x.len(), clock.cells.len(), "a time for each reading");
-        let largest = x.iter().fold(0.0_f64, |largest, v| largest.max(v.abs()));
+        let largest = largest(x);
         if largest == 0.0 || (1.0 / SAFE..SAFE).contains(&largest) {
             self.table(x, missing, clock);
             return self.patterns(largest, clock, clock.span_of(x, missing), min_cycles);
@@ -426,6 +435,18 @@ fn correlation(a: &[f64], b: &[f64]) -> f64 {
         (ab, aa, bb) = (ab + a * b, aa + a * a, bb + b * b);
     }
     if aa > 0.0 && bb > 0.0 { (ab / aa.sqrt() / bb.sqrt()).clamp(-1.0, 1.0) } else { f64::NAN }
+}
+
+/// The largest magnitude, of eight rows at a time: one after the other they would wait for each other.
+fn largest(x: &[f64]) -> f64 {
+    let larger = |a: f64, b: f64| if b > a { b } else { a };
+    let mut lanes = [0.0; 8];
+    let blocks = x.chunks_exact(8);
+    let rest = blocks.remainder();
+    for block in blocks {
+        lanes.iter_mut().zip(block).for_each(|(lane, v)| *lane = larger(*lane, v.abs()));
+    }
+    lanes.into_iter().chain(rest.iter().map(|v| v.abs())).fold(0.0, larger)
 }
 
 /// The exponent of a finite number above 0.

@@ -91,11 +91,16 @@ impl Spectrum {
         Some(&self.powers)
     }
 
+    /// The powers computed last, to keep.
+    pub fn take_powers(&mut self) -> Vec<f64> {
+        std::mem::take(&mut self.powers)
+    }
+
     /// The energy in each band, NaN where there is no spectrum.
     pub fn energies(&mut self, x: &mut [f64], min_samples: Option<usize>, bands: &Bands) -> Vec<f64> {
         let n = x.len();
         match self.powers(x, min_samples) {
-            Some(powers) => bands.bins(n).into_iter().map(|bins| powers[bins].iter().sum()).collect(),
+            Some(powers) => bands.bins(n).into_iter().map(|bins| sum(&powers[bins], |power| power)).collect(),
             None => vec![f64::NAN; bands.len()],
         }
     }
@@ -110,7 +115,7 @@ impl Spectrum {
     ) -> f64 {
         let n = x.len();
         let Some(powers) = self.powers(x, min_samples) else { return f64::NAN };
-        let noise = NOISE * powers.iter().sum::<f64>();
+        let noise = NOISE * sum(powers, |power| power);
         let bins = powers.iter().enumerate().skip(min_cycles);
         let largest = bins.fold((0, 0.0), |best, (k, &power)| if power > best.1 { (k, power) } else { best });
         if noise.is_finite() && largest.1 > noise { n as f64 / largest.0 as f64 / sampling_hz } else { f64::NAN }
@@ -126,17 +131,26 @@ pub fn frequencies(n: usize, sampling_hz: f64) -> impl Iterator<Item = f64> {
 /// Takes the mean out and puts 0 in place of missing readings, if at least so many are present.
 fn centre(x: &mut [f64], least: usize) -> Option<()> {
     let anchor = *x.iter().find(|v| !v.is_nan())?;
-    let (mut count, mut sum) = (0_usize, 0.0);
-    for &v in x.iter() {
-        count += usize::from(!v.is_nan());
-        sum += if v.is_nan() { 0.0 } else { v - anchor };
-    }
+    let missing = |v: f64| v.is_nan();
+    let count = x.len() - x.iter().map(|v| usize::from(missing(*v))).sum::<usize>();
     if count < least {
         return None;
     }
-    let mean = anchor + sum / count as f64;
+    let mean = anchor + sum(x, |v| if missing(v) { 0.0 } else { v - anchor }) / count as f64;
     for v in x.iter_mut() {
-        *v = if v.is_nan() { 0.0 } else { *v - mean };
+        *v = if missing(*v) { 0.0 } else { *v - mean };
     }
     Some(())
+}
+
+/// The sum of `f` over all, in eight lanes: one after the other the additions would wait for each other, half of the time of
+/// the transform.
+fn sum(x: &[f64], f: impl Fn(f64) -> f64) -> f64 {
+    let mut lanes = [0.0; 8];
+    let blocks = x.chunks_exact(8);
+    let rest: f64 = blocks.remainder().iter().map(|v| f(*v)).sum();
+    for block in blocks {
+        lanes.iter_mut().zip(block).for_each(|(lane, v)| *lane += f(*v));
+    }
+    ((lanes[0] + lanes[1]) + (lanes[2] + lanes[3])) + ((lanes[4] + lanes[5]) + (lanes[6] + lanes[7])) + rest
 }
