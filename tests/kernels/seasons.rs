@@ -1,5 +1,7 @@
 //! Seasonal patterns against their definition, row by row.
 
+use std::collections::BTreeMap;
+
 use acm_rs::kernels::features::seasonal::{Clock, Pattern, Periods, Seasons, offsets, subtract, subtract_sines};
 
 use crate::series::{Kind, Random, irregular_times};
@@ -52,8 +54,7 @@ fn naive(x: &[f64], times: &[i64], lengths: &[i64], every: i64, min_cycles: i128
     let n = rows.len() as f64;
     let mean = rows.iter().map(|r| r.1).sum::<f64>() / n;
     rows.iter_mut().for_each(|r| r.1 -= mean);
-    let square = |rows: &[(i128, f64)]| rows.iter().map(|r| r.1 * r.1).sum::<f64>();
-    let (mut explained, mut known) = (vec![], vec![]);
+    let (mut ranks, mut known) = (vec![], vec![]);
     let mut patterns: Vec<Pattern> = vec![];
     for length in lengths {
         let phases = (length / every) as usize;
@@ -80,9 +81,8 @@ fn naive(x: &[f64], times: &[i64], lengths: &[i64], every: i64, min_cycles: i128
         let centre = occupied.iter().sum::<f64>() / occupied.len() as f64;
         let high = occupied.iter().copied().fold(f64::NEG_INFINITY, f64::max);
         let low = occupied.iter().copied().fold(f64::INFINITY, f64::min);
-        let before = square(&rows);
         rows.iter_mut().for_each(|r| r.1 -= means[r.0.rem_euclid(phases as i128) as usize]);
-        explained.push((before - square(&rows), rank(design)));
+        ranks.push(rank(design));
         patterns.push(Pattern {
             confidence: f64::NAN,
             amplitude: (high - low) / 2.0,
@@ -90,14 +90,27 @@ fn naive(x: &[f64], times: &[i64], lengths: &[i64], every: i64, min_cycles: i128
             profile: means.iter().map(|m| m - centre).collect(),
         });
     }
-    let all = explained.last().map_or(1, |(_, rank)| *rank) as f64;
     let mut before = 1;
-    for (pattern, (squares, rank)) in patterns.iter_mut().zip(explained) {
-        if n > all {
-            let (rest, new) = (square(&rows), (rank - before) as f64);
-            pattern.confidence = (1.0 - (rest / (n - all)) / ((rest + squares) / (n - all + new))).max(0.0);
+    let fitted = patterns.iter_mut().filter(|pattern| !pattern.profile.is_empty());
+    for (pattern, (rank, phases)) in fitted.zip(ranks.iter().zip(&known)) {
+        let mut cycles: BTreeMap<i128, Vec<(f64, f64)>> = BTreeMap::new();
+        for (bin, residual) in &rows {
+            let profile = pattern.profile[bin.rem_euclid(*phases as i128) as usize];
+            cycles.entry(bin.div_euclid(*phases as i128)).or_default().push((*residual, residual + profile));
         }
-        before = rank;
+        let squares = |of: fn(&(f64, f64)) -> f64| {
+            let of_cycle = |cycle: &Vec<(f64, f64)>| {
+                let mean = cycle.iter().map(of).sum::<f64>() / cycle.len() as f64;
+                cycle.iter().map(|v| (of(v) - mean).powi(2)).sum::<f64>()
+            };
+            cycles.values().map(of_cycle).sum::<f64>()
+        };
+        let free = n - cycles.len() as f64 - (ranks[ranks.len() - 1] - 1) as f64;
+        if free > 0.0 {
+            let new = (rank - before) as f64;
+            pattern.confidence = (1.0 - (squares(|v| v.0) / free) / (squares(|v| v.1) / (free + new))).max(0.0);
+        }
+        before = *rank;
     }
     patterns
 }
@@ -129,12 +142,23 @@ fn hourly(n: usize) -> Vec<i64> {
 fn a_pattern_by_hand() {
     let x = [1.0, 3.0, 1.0, 3.0, 2.0, 4.0];
     let periods = Periods::new(&[2 * HOUR], HOUR).unwrap();
-    // phases 1, 1, 2 and 3, 3, 4: sums of squares 2/3 each, of 22/3 about the mean; four and five degrees of freedom
-    let expected = Pattern { confidence: 17.0 / 22.0, amplitude: 1.0, peak: Some(1), profile: vec![-1.0, 1.0] };
+    // means 4/3 and 10/3; within the three cycles nothing is left
+    let expected = Pattern { confidence: 1.0, amplitude: 1.0, peak: Some(1), profile: vec![-1.0, 1.0] };
     let times = hourly(6);
     assert_same("naive", &naive(&x, &times, &[2 * HOUR], HOUR, 3), std::slice::from_ref(&expected), 1e-4, true);
     assert_same("kernel", &kernel(&x, &times, &periods, 3), &[expected], 1e-4, true);
     assert!(kernel(&x, &times, &periods, 4)[0].profile.is_empty());
+    // means 2 and 4, residuals -1 -1, 0 2, 1 -1: about the means of their cycles 0 + 2 + 2, with the pattern 2 + 8 + 0; of six
+    // readings less three cycles and one mean two are free, three without the pattern
+    let x = [1.0, 3.0, 2.0, 6.0, 3.0, 3.0];
+    let expected = Pattern {
+        confidence: 1.0 - (4.0 / 2.0) / (10.0 / 3.0),
+        amplitude: 1.0,
+        peak: Some(1),
+        profile: vec![-1.0, 1.0],
+    };
+    assert_same("naive", &naive(&x, &times, &[2 * HOUR], HOUR, 3), std::slice::from_ref(&expected), 1e-4, true);
+    assert_same("kernel", &kernel(&x, &times, &periods, 3), &[expected], 1e-4, true);
 }
 
 #[test]

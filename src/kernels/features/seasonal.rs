@@ -9,22 +9,25 @@
 //!
 //! the seasonal component of classical decomposition (Brockwell & Davis 2016, Introduction to Time Series and Forecasting, 1.5.2,
 //! method S1), centred so that a whole period of it sums to 0. Periods are fitted one after the other, each on what the ones
-//! before leave. The confidence is the share of the variance that a pattern explains, of what the other patterns leave:
+//! before leave. The confidence is the share of the variance within a period (a day, a week) that the pattern explains, of what
+//! the other patterns leave:
 //!
 //! ```text
-//! confidence_i = max(0, 1 - (S / (n - d)) / ((S + Q_i) / (n - d + d_i)))
+//! confidence_i = max(0, 1 - (S_i / (n - c_i - d)) / (T_i / (n - c_i - d + d_i)))
 //! ```
 //!
-//! with `Q_i` the sum of squares that period i explains, `d_i` the number of means that are new in it, `S` the sum of squares
-//! after all periods and `d` the number of all means: the partial R^2 corrected for its bias (Kelley 1935, epsilon^2; Mordkoff 2019,
-//! doi:10.1177/2515245919855053), for one period the adjusted R^2 (Ezekiel 1930). Without a pattern it is 0 on average, whatever the
-//! number of phases. A mean of a later period is new only for frequencies that no earlier period has: 144 of the 168 hours of a
-//! week, after those of the day. The share of all variance would hide a daily pattern behind a strong weekly one.
+//! with `S_i` the sum of squares of the residuals r after all periods about the mean of r in their own cycle (this day, this week),
+//! `T_i` the same of `r + profile_i`, `c_i` the number of cycles with readings, `d_i` the number of means that are new in period i
+//! and `d` their sum: the partial R^2 of a randomised block design, corrected for its bias (Kelley 1935, epsilon^2; Mordkoff 2019,
+//! doi:10.1177/2515245919855053). Without a pattern it is 0 on average, whatever the number of phases. A mean of a later period is
+//! new only for frequencies that no earlier period has: 144 of the 168 hours of a week, after those of the day. Tried and rejected:
+//! the share of all variance, which the year and the weather take from the daily pattern of a temperature, and in which a strong
+//! weekly pattern hides the daily one.
 //!
-//! All periods come from one table of cells, one per bin of their least common multiple: count, mean and sum of squares of the
-//! readings in each, by the corrected two-pass algorithm (Chan, Golub & LeVeque 1983). So the cost is two passes over the
-//! readings, whatever the number of periods, and the order of rows plays no part but for the last bits. Readings far from 1
-//! are scaled by a power of two, so that squares neither overflow nor vanish.
+//! All means come from one table of cells, one per bin of the least common multiple of the periods: count and mean of the
+//! readings in each, by a corrected two-pass sum (Chan, Golub & LeVeque 1983). So the cost is two passes over the readings, and one
+//! more for the confidence of each period; the order of rows plays no part but for the last bits. Readings far from 1 are scaled by a
+//! power of two, so that squares neither overflow nor vanish.
 //!
 //! Missing readings are skipped. A phase without readings has no profile. A period that the readings do not span `min_cycles` times has no
 //! pattern. Tried and rejected: counts as integers beside the sums (a second store per reading: 20 % slower).
@@ -32,6 +35,7 @@
 //! [`fit_by_lag`] and [`subtract_sines`] are ACM's own form, for comparison: the phase of its sine is counted from the first bin where
 //! it is fitted and from midnight where it is subtracted, and its maximum stands where the sine is 0.
 
+use std::collections::HashMap;
 use std::f64::consts::TAU;
 
 use crate::kernels::params::ParamError;
@@ -140,6 +144,8 @@ pub struct Clock<'a> {
     periods: &'a Periods,
     times: &'a [i64],
     cells: Vec<u32>,
+    /// for each period the cycle of each row, by the order in which they come, and how many there are
+    cycles: Vec<(Vec<u32>, usize)>,
     /// how many rows each cell has
     counts: Vec<f64>,
     /// first and last bin
@@ -168,7 +174,8 @@ impl<'a> Clock<'a> {
                 cell as u32
             })
             .collect();
-        Self { periods, times, cells, counts, span }
+        let cycles = (0..periods.len()).map(|i| cycles(times, periods, i)).collect();
+        Self { periods, times, cells, cycles, counts, span }
     }
 
     /// First and last bin of the readings that are present.
@@ -186,6 +193,23 @@ impl<'a> Clock<'a> {
         let bins = (i128::from(span.1) - i128::from(span.0) + 1) as u128;
         bins >= min_cycles as u128 * self.periods.phases[i] as u128
     }
+}
+
+/// The cycle of each row, by the order in which they come: rows far apart need no table between them.
+fn cycles(times: &[i64], periods: &Periods, i: usize) -> (Vec<u32>, usize) {
+    let (length, begin) = (periods.length(i), MONDAY.rem_euclid(periods.length(i)));
+    let mut known: HashMap<i64, u32> = HashMap::new();
+    let (mut whole, mut cycle) = (0..0, 0);
+    let ids = times.iter().map(|&time| {
+        if !whole.contains(&time) {
+            let start = time.saturating_sub((time.rem_euclid(length) - begin).rem_euclid(length));
+            whole = start..start.saturating_add(length);
+            let next = known.len() as u32;
+            cycle = *known.entry(start).or_insert(next);
+        }
+        cycle
+    });
+    (ids.collect(), known.len())
 }
 
 /// What a period explains. NaN and an empty profile where that is not known.
@@ -230,8 +254,6 @@ impl Pattern {
 struct Cell {
     count: f64,
     mean: f64,
-    /// sum of squares about the mean
-    squares: f64,
 }
 
 /// Buffers for one column after another.
@@ -249,7 +271,7 @@ impl Seasons {
         let largest = largest(x);
         if largest == 0.0 || (1.0 / SAFE..SAFE).contains(&largest) {
             self.table(x, missing, clock);
-            return self.patterns(largest, clock, clock.span_of(x, missing), min_cycles);
+            return self.patterns(x, largest, clock, clock.span_of(x, missing), min_cycles);
         }
         // in two steps, because the inverse of the smallest numbers is no number
         let half = power_of_two(-exponent(largest) / 2);
@@ -257,12 +279,12 @@ impl Seasons {
         scaled.clear();
         scaled.extend(x.iter().map(|v| v * half * half));
         self.table(&scaled, missing, clock);
-        let patterns = self.patterns(largest * half * half, clock, clock.span_of(x, missing), min_cycles);
+        let patterns = self.patterns(&scaled, largest * half * half, clock, clock.span_of(x, missing), min_cycles);
         self.scaled = scaled;
         patterns.into_iter().map(|pattern| pattern.scaled(1.0 / half).scaled(1.0 / half)).collect()
     }
 
-    /// Counts, means and sums of squares by cell.
+    /// Counts and means by cell.
     fn table(&mut self, x: &[f64], missing: bool, clock: &Clock) {
         let rows = || x.iter().zip(&clock.cells).map(|(&v, &cell)| (v, cell as usize));
         let cells = &mut self.cells;
@@ -282,29 +304,32 @@ impl Seasons {
         cells.iter_mut().filter(|cell| cell.count > 0.0).for_each(|cell| cell.mean /= cell.count);
         for (v, cell) in rows() {
             let distance = v - cells[cell].mean;
-            let distance = if distance.is_nan() { 0.0 } else { distance };
-            rest[cell] += distance;
-            cells[cell].squares += distance * distance;
+            rest[cell] += if distance.is_nan() { 0.0 } else { distance };
         }
         for (cell, rest) in cells.iter_mut().zip(rest).filter(|(cell, _)| cell.count > 0.0) {
-            let correction = rest / cell.count;
-            cell.mean += correction;
-            cell.squares = (cell.squares - rest * correction).max(0.0);
+            cell.mean += rest / cell.count;
         }
     }
 
-    fn patterns(&mut self, largest: f64, clock: &Clock, span: Option<(i64, i64)>, min_cycles: usize) -> Vec<Pattern> {
+    fn patterns(
+        &mut self,
+        x: &[f64],
+        largest: f64,
+        clock: &Clock,
+        span: Option<(i64, i64)>,
+        min_cycles: usize,
+    ) -> Vec<Pattern> {
         let (periods, cells) = (clock.periods, &mut self.cells);
         let Some(span) = span else { return vec![Pattern::none(); periods.len()] };
         let count: f64 = cells.iter().map(|cell| cell.count).sum();
-        let within: f64 = cells.iter().map(|cell| cell.squares).sum();
         // about the mean of all readings, itself about the mean of one cell
         let about = cells.iter().find(|cell| cell.count > 0.0).map_or(0.0, |cell| cell.mean);
         let mean = about + cells.iter().map(|cell| cell.count * (cell.mean - about)).sum::<f64>() / count;
         cells.iter_mut().for_each(|cell| cell.mean -= mean);
         let mut patterns = Vec::with_capacity(periods.len());
-        // of each fitted period: sum of squares explained, and new means; and of all, the mean of all readings included
-        let (mut explained, mut fitted) = (Vec::new(), 1.0);
+        // new means of each fitted period, and what is fitted in all, by cell
+        let mut new_means: Vec<f64> = Vec::new();
+        let mut level: Vec<f64> = cells.iter().map(|cell| cell.mean + mean).collect();
         for (i, &phases) in periods.phases.iter().enumerate() {
             if !clock.covered(i, span, min_cycles) {
                 // neither are those that follow, which are longer
@@ -319,11 +344,10 @@ impl Seasons {
             // a phase without readings has 0 / 0, which is missing
             means.iter_mut().zip(&counts).for_each(|(mean, count)| *mean /= count);
             let present = || means.iter().zip(&counts).filter(|(_, count)| **count > 0.0);
-            let (occupied, squares) = (present().count() as f64, present().map(|(mean, count)| count * mean * mean));
+            let occupied = present().count() as f64;
             // the constant is a frequency of the first period, but known
             let new = (periods.new[i] as f64 * occupied / phases as f64 - f64::from(u8::from(i == 0))).max(0.0);
-            explained.push((squares.sum::<f64>(), new));
-            fitted += new;
+            new_means.push(new);
             let centre = present().map(|(mean, _)| mean).sum::<f64>() / occupied;
             for (c, cell) in cells.iter_mut().enumerate().filter(|(_, cell)| cell.count > 0.0) {
                 cell.mean -= means[c % phases];
@@ -331,12 +355,14 @@ impl Seasons {
             means.iter_mut().for_each(|mean| *mean -= centre);
             patterns.push(Pattern::of_means(f64::NAN, means));
         }
-        let rest = within + cells.iter().map(|cell| cell.count * cell.mean * cell.mean).sum::<f64>();
-        let floor = count * (RESOLUTION * largest).powi(2);
-        for (pattern, (squares, new)) in patterns.iter_mut().zip(explained) {
-            if count > fitted && rest + squares > floor {
-                let share = 1.0 - rest / (count - fitted) / ((rest + squares) / (count - fitted + new));
-                pattern.confidence = share.max(0.0);
+        // what the patterns leave of the mean of a cell is not fitted
+        level.iter_mut().zip(cells.iter()).for_each(|(level, cell)| *level -= cell.mean);
+        let (fitted, floor) = (new_means.iter().sum::<f64>(), count * (RESOLUTION * largest).powi(2));
+        for (i, new) in new_means.into_iter().enumerate() {
+            let (rest, with_pattern, met) = within_cycles(x, clock, i, &level, &patterns[i].profile);
+            let free = count - met - fitted;
+            if free > 0.0 && with_pattern > floor {
+                patterns[i].confidence = (1.0 - rest / free / (with_pattern / (free + new))).max(0.0);
             }
         }
         patterns
@@ -380,6 +406,48 @@ impl Seasons {
             })
             .collect()
     }
+}
+
+/// Sums of squares about the means of the cycles of period i, of the residuals and of those with their profile, and how many
+/// cycles have readings.
+fn within_cycles(x: &[f64], clock: &Clock, i: usize, level: &[f64], profile: &[f64]) -> (f64, f64, f64) {
+    /// About the first reading of the cycle, so that a drift from cycle to cycle does no harm.
+    #[derive(Clone, Copy, Default)]
+    struct Cycle {
+        count: f64,
+        first: f64,
+        sums: [f64; 2],
+        squares: [f64; 2],
+    }
+    let by_cell: Vec<f64> = (0..level.len()).map(|c| profile[c % profile.len()]).collect();
+    let (ids, count) = &clock.cycles[i];
+    let mut cycles = vec![Cycle::default(); *count];
+    // the rows of one cycle often stand together: summed without a detour over memory
+    let (mut id, mut cycle) = (0, Cycle::default());
+    for ((&v, &cell), &next) in x.iter().zip(&clock.cells).zip(ids) {
+        if next != id {
+            cycles[id as usize] = cycle;
+            (id, cycle) = (next, cycles[next as usize]);
+        }
+        if v.is_nan() {
+            continue;
+        }
+        let residual = v - level[cell as usize];
+        if cycle.count == 0.0 {
+            cycle.first = residual;
+        }
+        let rest = residual - cycle.first;
+        let with_pattern = rest + by_cell[cell as usize];
+        cycle.count += 1.0;
+        cycle.sums = [cycle.sums[0] + rest, cycle.sums[1] + with_pattern];
+        cycle.squares = [cycle.squares[0] + rest * rest, cycle.squares[1] + with_pattern * with_pattern];
+    }
+    if let Some(last) = cycles.get_mut(id as usize) {
+        *last = cycle;
+    }
+    let met = || cycles.iter().filter(|cycle| cycle.count > 0.0);
+    let of = |k: usize| met().map(|c| (c.squares[k] - c.sums[k] * c.sums[k] / c.count).max(0.0)).sum::<f64>();
+    (of(0), of(1), met().count() as f64)
 }
 
 /// What the patterns add to a reading in each cell: NaN where a phase without readings makes that unknown.
