@@ -633,10 +633,8 @@ def seasonal_contenders() -> list[Contender]:
         fields = adjusted["deseasonalize"].struct.unnest()
         return {"adjusted": np.stack([series.to_numpy() for series in fields]), "confidence": confidence}
 
-    def confidences(np: Any, explained: Sequence[Any], rest: Any, rows: int) -> Any:
-        left, means = rest / (rows - 168), (23, 144)
-        shares = [1 - left / ((rest + q) / (rows - 168 + d)) for q, d in zip(explained, means, strict=True)]
-        return np.maximum(0.0, np.stack(shares, axis=1))
+    def confidence(np: Any, rest: Any, with_pattern: Any, free: int, means: int) -> Any:
+        return np.maximum(0.0, 1 - rest / free / (with_pattern / (free + means)))
 
     def by_pandas(data: Data) -> Run:
         np, pd = need("numpy"), need("pandas")
@@ -647,17 +645,23 @@ def seasonal_contenders() -> list[Contender]:
 
         def run() -> Any:
             hour = x.index.hour.to_numpy()
-            phases = (hour, x.index.day_of_week.to_numpy() * 24 + hour)
-            rest, explained, adjusted = x - x.mean(), [], x
-            for phase in phases:
-                grouped = rest.groupby(phase)
-                means = grouped.mean()
-                explained.append((grouped.size().to_numpy()[:, None] * means.to_numpy() ** 2).sum(axis=0))
-                profile = means - means.mean()
+            day = x.index.to_numpy().astype("datetime64[D]").astype("int64")
+            rest, profiles = x, []
+            for phase in (hour, x.index.day_of_week.to_numpy() * 24 + hour):
+                means = rest.groupby(phase).mean()
                 rest = rest - means.to_numpy()[phase]
-                adjusted = adjusted - profile.to_numpy()[phase]
-            squares = (rest**2).sum().to_numpy()
-            return adjusted, confidences(np, explained, squares, len(x))
+                profiles.append((means - means.mean()).to_numpy()[phase])
+            # days since a Thursday; weeks begin on Monday
+            confidences = []
+            for profile, cycle, means in zip(profiles, (day, (day + 3) // 7), (23, 144), strict=True):
+                free = len(x) - len(np.unique(cycle)) - 167
+
+                def squares(y: Any, cycle: Any = cycle) -> Any:
+                    grouped = y.groupby(cycle)
+                    return (grouped.var(ddof=0) * grouped.count()).sum().to_numpy()
+
+                confidences.append(confidence(np, squares(rest), squares(rest + profile), free, means))
+            return x - (profiles[0] + profiles[1]), np.stack(confidences, axis=1)
 
         return run
 
@@ -672,17 +676,24 @@ def seasonal_contenders() -> list[Contender]:
         sensors = pl.col(data.columns)
 
         def run() -> Any:
-            rest = frame.with_columns(sensors - sensors.mean(), hour.alias("day"), week.alias("week"))
-            parts, explained = [], []
-            for phase in ("day", "week"):
-                part = rest.select(sensors.mean().over(phase))
-                explained.append(part.select((sensors**2).sum()).to_numpy()[0])
-                centre = rest.group_by(phase).agg(sensors.mean()).select(sensors.mean()).to_numpy()[0]
+            cycles = {"date": pl.col("time").dt.date(), "monday": pl.col("time").dt.truncate("1w")}
+            keys = frame.select(hour.alias("hour"), week.alias("week"), **cycles)
+            readings, parts = frame.select(data.columns), []
+            for phase in ("hour", "week"):
+                part = readings.hstack(keys).select(sensors.mean().over(phase))
+                readings = readings - part
+                centre = part.hstack(keys).group_by(phase).agg(sensors.first()).select(sensors.mean()).row(0)
                 parts.append(part.select(pl.col(c) - m for c, m in zip(data.columns, centre, strict=True)))
-                rest = rest.with_columns(rest.select(data.columns) - part)
-            squares = rest.select((sensors**2).sum()).to_numpy()[0]
-            adjusted = frame.select(data.columns) - parts[0] - parts[1]
-            return adjusted, confidences(np, explained, squares, frame.height)
+            confidences = []
+            for part, cycle, means in zip(parts, ("date", "monday"), (23, 144), strict=True):
+                free = frame.height - keys[cycle].n_unique() - 167
+
+                def squares(y: pl.DataFrame, cycle: str = cycle) -> Any:
+                    of_cycle = y.hstack(keys).group_by(cycle).agg(sensors.var(ddof=0) * sensors.count())
+                    return np.array(of_cycle.select(sensors.sum()).row(0))
+
+                confidences.append(confidence(np, squares(readings), squares(readings + part), free, means))
+            return frame.select(data.columns) - parts[0] - parts[1], np.stack(confidences, axis=1)
 
         return run
 

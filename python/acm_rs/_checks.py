@@ -170,9 +170,13 @@ def periods(operation: str, value: object, every: int) -> list[int]:
         parameter = f"periods[{index}]"
         length = duration(operation, parameter, period)
         if length <= every or length % every:
-            raise invalid(operation, parameter, f"a multiple of `every` ({timedelta_text(every)}), at least twice", period)
+            raise invalid(
+                operation, parameter, f"a multiple of `every` ({timedelta_text(every)}), at least twice", period
+            )
         if result and length <= result[-1]:
-            raise invalid(operation, parameter, f"longer than the period before it ({timedelta_text(result[-1])})", period)
+            raise invalid(
+                operation, parameter, f"longer than the period before it ({timedelta_text(result[-1])})", period
+            )
         result.append(length)
     if not result:
         raise invalid(operation, "periods", "at least one duration", value)

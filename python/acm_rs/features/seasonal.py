@@ -61,9 +61,10 @@ def seasonality(
         (null: none); ``every``; and ``patterns``, a list with a struct for every column and period of
 
         - ``column`` and ``period``;
-        - ``confidence``: the share of the variance that the pattern explains, of what the other patterns leave, corrected
-          for the number of phases: the adjusted partial R² (Kelley 1935, Mordkoff 2019), 0 to 1, for a single period the
-          adjusted R². Null where there is no variance to explain, or where there are not more readings than phases;
+        - ``confidence``: the share of the variance within a period (about the mean of each day, of each week) that the
+          pattern explains, of what the other patterns leave, corrected for the number of phases: the adjusted partial
+          R² of a randomised block design (Kelley 1935, Mordkoff 2019), 0 to 1. Null where there is no variance to
+          explain, or where there are too few readings for so many phases;
         - ``amplitude``: half of the range of the profile, in the unit of the column;
         - ``peak``: begin of the phase with the largest mean, since 00:00, for longer periods since Monday 00:00;
         - ``profile``: list with a Float64 for each phase; null for a phase without readings.
@@ -79,10 +80,11 @@ def seasonality(
     comes twice holds both, the one that is left out gets none; convert with ``.dt.convert_time_zone`` first if times are
     in UTC and the rhythm is that of people. Periods other than a day and a week are counted from Monday, 1969-12-29,
     00:00.
-    Noise without a pattern has confidence 0 on average, whatever the number of phases. Slow drifts count as noise: they
-    lower the confidence, and in a series of few cycles they may look like a pattern, because neighbouring readings are
-    not independent.
-    Cost: two passes over the readings for all periods. Columns are spread over threads.
+    Noise without a pattern has confidence 0 on average, whatever the number of phases. What changes from cycle to cycle
+    (the year, the weather) does not lower the confidence, but a drift within the cycles does; in a series of few cycles
+    it may look like a pattern, because neighbouring readings are not independent.
+    Cost: two passes over the readings for the profiles, one for the confidence of each period. Columns are spread over
+    threads.
     With ``formula="acm"``, as in ACM: the means of all bins from the first to the last (gaps interpolated) are compared
     with those a period before; the confidence is their correlation (0 if negative), ``peak`` is counted from the first
     bin, and the profile is not centred. At least 24 readings are needed.
@@ -105,8 +107,8 @@ def seasonality(
     │ ---    ┆ ---          ┆ ---        ┆ ---       ┆ ---          │
     │ str    ┆ duration[ns] ┆ f64        ┆ f64       ┆ duration[ns] │
     ╞════════╪══════════════╪════════════╪═══════════╪══════════════╡
-    │ load   ┆ 1d           ┆ 0.692      ┆ 2.25      ┆ 9h           │
-    │ load   ┆ 7d           ┆ 0.523      ┆ 3.554     ┆ 4d 12h       │
+    │ load   ┆ 1d           ┆ 0.691      ┆ 2.25      ┆ 9h           │
+    │ load   ┆ 7d           ┆ 0.522      ┆ 3.554     ┆ 4d 12h       │
     └────────┴──────────────┴────────────┴───────────┴──────────────┘
     """
     operation = "seasonality"
@@ -167,7 +169,7 @@ def deseasonalize(
     is null in the model. A column that the model does not hold is an error.
     With a model each row is on its own, so the operation streams. Without one it looks at all rows, later ones too:
     use a model fitted on earlier rows where that must not be.
-    Cost: one pass with a model, three without. Columns are spread over threads.
+    Cost: one pass with a model, without one those of `seasonality`, too. Columns are spread over threads.
     With ``formula="acm"`` a sine is taken out instead, as in ACM: ``amplitude * sin(2 pi (h - peak) / period)``, where
     ``h`` is counted from midnight or Monday but ``peak`` from the first bin, and the sine is 0 at the peak. On data from
     midnight on this makes a pure daily cosine worse, not better; it is here for comparison only.
