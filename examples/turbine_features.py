@@ -358,13 +358,11 @@ def report_patterns(patterns: pl.DataFrame, ranked: list[str]) -> None:
         )
         .sort(pl.col("column").replace_strict(ranked, range(len(ranked))), "asset", maintain_order=True)
     )
+    print("\nSeasonal patterns. Confidence: the share of the variance within a day (a week) that the hour of day (of")
     print(
-        "\nSeasonal patterns. Confidence: the share of the variance within a day (a week) that the hour of day (of week)"
+        f"week) explains, corrected for the number of hours; below {SURE:g} there is no pattern to speak of. Amplitude:"
     )
-    print(
-        f"explains, corrected for the number of hours; below {SURE:g} there is no pattern to speak of. Amplitude: half of"
-    )
-    print("the range of the mean day or week, in the sensor's unit; the week is what the day does not explain.")
+    print("half of the range of the mean day or week, in the sensor's unit; the week is what the day does not explain.")
     header = ["sensor", "asset", "day: confidence", "amplitude", "peak", "week: confidence", "amplitude"]
     print_table(header, [pattern_line(row) for row in table.iter_rows(named=True)], texts=2)
 

@@ -1,4 +1,4 @@
-"""Spectra of whole series and seasonal patterns: the contract of aggregates, oracles from outside, and what is refused."""
+"""Spectra of whole series and seasonal patterns: the contract of aggregates, oracles from outside, refusals."""
 
 from __future__ import annotations
 

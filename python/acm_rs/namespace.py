@@ -174,7 +174,7 @@ class AcmNamespace:
         formula: Formula | None = None,
         model: IntoModel | None = None,
     ) -> pl.Expr:
-        """Readings without their seasonal patterns. See :func:`acm_rs.deseasonalize`."""
+        """Take the seasonal patterns out of readings. See :func:`acm_rs.deseasonalize`."""
         return features.deseasonalize(
             self._expr,
             by,

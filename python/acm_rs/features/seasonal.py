@@ -36,7 +36,8 @@ def seasonality(
     Time is cut into bins of `every`; the phase of a reading is the number of its bin within the period: the hour of day
     and the hour of week. The profile of a period is the mean of the readings of each phase, centred so that it sums to
     0 over a period (the seasonal component of classical decomposition, Brockwell & Davis 2016, 1.5.2). Periods are
-    fitted in their order, each on what the ones before leave: the weekly pattern is what the daily one does not explain.
+    fitted in their order, each on what the ones before leave: the weekly pattern is what the daily one does not
+    explain.
 
     Parameters
     ----------
@@ -76,10 +77,10 @@ def seasonality(
     -----
     An aggregate: for `select` and ``group_by().agg()``. ``unnest``, ``explode`` and ``unnest`` make a table of it.
     Null, NaN and infinity are missing: they are skipped. Times may be irregular, with gaps, repeated and unsorted: each
-    reading counts once, in the phase of its time. When clocks change, hours stay hours of the local clock: the hour that
-    comes twice holds both, the one that is left out gets none; convert with ``.dt.convert_time_zone`` first if times are
-    in UTC and the rhythm is that of people. Periods other than a day and a week are counted from Monday, 1969-12-29,
-    00:00.
+    reading counts once, in the phase of its time. When clocks change, hours stay hours of the local clock: the hour
+    that comes twice holds both, the one that is left out gets none; convert with ``.dt.convert_time_zone`` first if
+    times are in UTC and the rhythm is that of people. Periods other than a day and a week are counted from Monday,
+    1969-12-29, 00:00.
     Noise without a pattern has confidence 0 on average, whatever the number of phases. What changes from cycle to cycle
     (the year, the weather) does not lower the confidence, but a drift within the cycles does; in a series of few cycles
     it may look like a pattern, because neighbouring readings are not independent.
@@ -130,7 +131,7 @@ def deseasonalize(
     formula: Formula | None = None,
     model: IntoModel | None = None,
 ) -> pl.Expr:
-    """Readings without their seasonal patterns.
+    """Take the seasonal patterns out of readings.
 
     ``x - sum of the profiles at the phase of its time``: profiles sum to 0 over their period, so the level stays. They
     are those of `model`, fitted on other rows with `seasonality`, or, without a model, of the same rows.
@@ -171,8 +172,8 @@ def deseasonalize(
     use a model fitted on earlier rows where that must not be.
     Cost: one pass with a model, without one those of `seasonality`, too. Columns are spread over threads.
     With ``formula="acm"`` a sine is taken out instead, as in ACM: ``amplitude * sin(2 pi (h - peak) / period)``, where
-    ``h`` is counted from midnight or Monday but ``peak`` from the first bin, and the sine is 0 at the peak. On data from
-    midnight on this makes a pure daily cosine worse, not better; it is here for comparison only.
+    ``h`` is counted from midnight or Monday but ``peak`` from the first bin, and the sine is 0 at the peak. On data
+    from midnight on this makes a pure daily cosine worse, not better; it is here for comparison only.
 
     Examples
     --------

@@ -16,9 +16,9 @@ def spectral_energy(
 ) -> pl.Expr:
     """Energy of the whole series in frequency bands.
 
-    With ``y = x - mean(x)`` over all ``n`` rows, the frequencies ``f_k = k * sampling_hz / n`` for ``k = 0..n // 2`` and
-    the powers ``P_k = |sum_i y_i exp(-2 pi j k i / n)|^2`` (the unscaled periodogram, Schuster 1898), the energy of a
-    band is the sum of the ``P_k`` with ``low <= f_k < high``.
+    With ``y = x - mean(x)`` over all ``n`` rows, the frequencies ``f_k = k * sampling_hz / n`` for ``k = 0..n // 2``
+    and the powers ``P_k = |sum_i y_i exp(-2 pi j k i / n)|^2`` (the unscaled periodogram, Schuster 1898), the
+    energy of a band is the sum of the ``P_k`` with ``low <= f_k < high``.
 
     Parameters
     ----------
@@ -83,8 +83,8 @@ def power_spectrum(expr: IntoColumns, *, sampling_hz: float = 1.0, min_samples: 
     """Power of the whole series at every frequency.
 
     ``P_k = |sum_i y_i exp(-2 pi j k i / n)|^2`` with ``y = x - mean(x)`` over all ``n`` rows, at the frequencies
-    ``f_k = k * sampling_hz / n`` for ``k = 0..n // 2`` (the unscaled periodogram, Schuster 1898): the squared modulus of
-    NumPy's ``rfft(x - x.mean())``.
+    ``f_k = k * sampling_hz / n`` for ``k = 0..n // 2`` (the unscaled periodogram, Schuster 1898): the squared modulus
+    of NumPy's ``rfft(x - x.mean())``.
 
     Parameters
     ----------
@@ -105,9 +105,9 @@ def power_spectrum(expr: IntoColumns, *, sampling_hz: float = 1.0, min_samples: 
 
     Notes
     -----
-    An aggregate: for `select`, ``group_by().agg()`` and ``.over()``. ``unnest``, then ``explode`` make a table with a row
-    per frequency. Rows are taken in their order and must be at equal intervals; sort first, and fill gaps in the time
-    stamps with empty rows.
+    An aggregate: for `select`, ``group_by().agg()`` and ``.over()``. ``unnest``, then ``explode`` make a table with a
+    row per frequency. Rows are taken in their order and must be at equal intervals; sort first, and fill gaps in
+    the time stamps with empty rows.
     Null, NaN and infinity are missing: they are replaced by the mean, so that they add no power.
     No window function is applied and one-sided powers are not doubled: SciPy's ``periodogram(scaling="density")`` is
     ``2 / (n * sampling_hz)`` times this, but for frequency 0 and the Nyquist frequency.
@@ -175,8 +175,8 @@ def dominant_period(
     intervals; sort first, and fill gaps in the time stamps with empty rows.
     Null, NaN and infinity are missing: they are replaced by the mean, so that they add no power.
     Periods are those of the transform, ``n / k`` rows: a true period between two of them shows as the nearer. Of equal
-    powers the longer period is given. There is a strongest frequency in noise, too; `seasonality` says how sure a period
-    is. A strong drift leaks into the lowest frequencies: take it out first, for example with `rolling_mean`.
+    powers the longer period is given. There is a strongest frequency in noise, too; `seasonality` says how sure a
+    period is. A strong drift leaks into the lowest frequencies: take it out first, for example with `rolling_mean`.
     Cost: proportional to ``n log n``, for prime ``n`` too. Columns of a list are spread over threads.
 
     Examples

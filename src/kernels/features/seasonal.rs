@@ -486,8 +486,8 @@ fn interpolate(values: &mut [f64]) {
             continue;
         }
         let (from, to, steps) = (values[known], values[i], (i - known) as f64);
-        for j in known + 1..i {
-            values[j] = from + (to - from) * ((j - known) as f64 / steps);
+        for (j, value) in values[known + 1..i].iter_mut().enumerate() {
+            *value = from + (to - from) * ((j + 1) as f64 / steps);
         }
         known = i;
     }
