@@ -21,6 +21,7 @@ use realfft::num_complex::Complex64;
 use realfft::{RealFftPlanner, RealToComplex};
 
 use crate::kernels::params::Bands;
+use crate::kernels::simd::{Kernel, LANES, Simd, dispatch};
 
 /// Powers up to this share of their sum are rounding: a bin of an exact transform of this data would hold `eps^2` of the sum of
 /// squares, 16 times that leaves room for the rounding of log2(n) steps.
@@ -131,16 +132,60 @@ pub fn frequencies(n: usize, sampling_hz: f64) -> impl Iterator<Item = f64> {
 /// Takes the mean out and puts 0 in place of missing readings, if at least so many are present.
 fn centre(x: &mut [f64], least: usize) -> Option<()> {
     let anchor = *x.iter().find(|v| !v.is_nan())?;
-    let missing = |v: f64| v.is_nan();
-    let count = x.len() - x.iter().map(|v| usize::from(missing(*v))).sum::<usize>();
+    let (count, sum) = dispatch(Moments { x, anchor });
     if count < least {
         return None;
     }
-    let mean = anchor + sum(x, |v| if missing(v) { 0.0 } else { v - anchor }) / count as f64;
-    for v in x.iter_mut() {
-        *v = if missing(*v) { 0.0 } else { *v - mean };
-    }
+    dispatch(Subtract { x, mean: anchor + sum / count as f64 });
     Some(())
+}
+
+/// How many readings are present, and their sum about the anchor: in lanes, because one after the other the additions would wait
+/// for each other, half of the time of the transform.
+struct Moments<'a> {
+    x: &'a [f64],
+    anchor: f64,
+}
+
+impl Kernel for Moments<'_> {
+    type Output = (usize, f64);
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) -> (usize, f64) {
+        let (vectors, rest) = self.x.as_chunks::<LANES>();
+        let (anchor, one) = (s.splat(self.anchor), s.splat(1.0));
+        let (mut counts, mut sums) = (s.splat(0.0), s.splat(0.0));
+        for v in vectors {
+            let v = s.load(v);
+            let present = s.eq(v, v);
+            counts = s.add(counts, s.keep(present, one));
+            sums = s.add(sums, s.keep(present, s.sub(v, anchor)));
+        }
+        let rest = || rest.iter().filter(|v| !v.is_nan());
+        let count = s.to_array(counts).iter().sum::<f64>() as usize + rest().count();
+        (count, s.to_array(sums).iter().sum::<f64>() + rest().map(|v| v - self.anchor).sum::<f64>())
+    }
+}
+
+/// Readings less their mean, 0 for missing ones.
+struct Subtract<'a> {
+    x: &'a mut [f64],
+    mean: f64,
+}
+
+impl Kernel for Subtract<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let (vectors, rest) = self.x.as_chunks_mut::<LANES>();
+        let mean = s.splat(self.mean);
+        for v in vectors {
+            let reading = s.load(v);
+            s.store(s.keep(s.eq(reading, reading), s.sub(reading, mean)), v);
+        }
+        rest.iter_mut().for_each(|v| *v = if v.is_nan() { 0.0 } else { *v - self.mean });
+    }
 }
 
 /// The sum of `f` over all, in eight lanes: one after the other the additions would wait for each other, half of the time of
