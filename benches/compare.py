@@ -672,6 +672,140 @@ def robust_scale_peers() -> list[Contender]:
     return [*polars(["z"], native), on_matrix("NumPy", ["z"], by_numpy, needs="numpy")]
 
 
+def spectrum_contenders() -> list[Contender]:
+    """Enter the powers of whole series; NumPy's plans, too, are kept from call to call."""
+
+    def our_arrays(data: Data, frame: pl.DataFrame) -> Arrays:
+        fields = frame["power_spectrum"].struct.unnest()
+        return {"power": need("numpy").stack([fields[f"{name}_power"].explode().to_numpy() for name in data.columns])}
+
+    def transform(rfft: Callable[[Any], Any], *, centre: bool) -> Callable[[Any], list[Any]]:
+        def power(matrix: Any) -> list[Any]:
+            spectrum = rfft(matrix - matrix.mean(axis=1, keepdims=True) if centre else matrix)
+            power = spectrum.real**2
+            power += spectrum.imag**2
+            power[:, 0] = 0.0  # all that centring changes
+            return [power]
+
+        return power
+
+    def by_numpy(matrix: Any) -> Any:
+        return need("numpy").fft.rfft(matrix)
+
+    def by_scipy(matrix: Any) -> Any:
+        return need("scipy.fft").rfft(matrix, workers=THREADS)
+
+    own = ours(["power"], acm.power_spectrum, expand=False)
+    scipy = f"SciPy, {THREADS} workers"
+    return [
+        *(replace(contender, arrays=our_arrays) for contender in own),
+        on_matrix("NumPy, rfft of centred series", ["power"], transform(by_numpy, centre=True), needs="numpy"),
+        on_matrix("NumPy, rfft without bin 0", ["power"], transform(by_numpy, centre=False), needs="numpy"),
+        on_matrix(f"{scipy}, centred", ["power"], transform(by_scipy, centre=True), needs="scipy"),
+        on_matrix(f"{scipy}, without bin 0", ["power"], transform(by_scipy, centre=False), needs="scipy"),
+    ]
+
+
+def seasonal_contenders() -> list[Contender]:
+    """Enter detection (profiles and confidences of the day and the week) and adjustment of half-hourly readings."""
+
+    def timed(data: Data) -> pl.DataFrame:
+        minutes = pl.int_range(data.frame.height) * 30
+        wave = (minutes * (6.283185307179586 / 1440)).sin() * 20
+        time = pl.datetime(2024, 1, 3) + pl.duration(minutes=minutes)
+        return data.frame.with_columns(pl.all() + wave, time.alias("time"))
+
+    def own(data: Data, run: Callable[[pl.DataFrame, pl.Expr], pl.DataFrame]) -> Run:
+        frame = timed(data)
+
+        def both() -> tuple[pl.DataFrame, pl.DataFrame]:
+            model = run(frame, acm.seasonality(data.columns, "time"))
+            adjust = acm.deseasonalize(data.columns, "time", model=model, min_confidence=0.0)
+            return model, run(frame, adjust)
+
+        return both
+
+    def our_arrays(data: Data, results: tuple[pl.DataFrame, pl.DataFrame]) -> Arrays:
+        np, (model, adjusted) = need("numpy"), results
+        patterns = model["seasonality"].struct.field("patterns").explode().struct.unnest()
+        confidence = patterns["confidence"].to_numpy().reshape(-1, 2)
+        fields = adjusted["deseasonalize"].struct.unnest()
+        return {"adjusted": np.stack([series.to_numpy() for series in fields]), "confidence": confidence}
+
+    def confidence(np: Any, rest: Any, with_pattern: Any, free: int, means: int) -> Any:
+        return np.maximum(0.0, 1 - rest / free / (with_pattern / (free + means)))
+
+    def by_pandas(data: Data) -> Run:
+        np, pd = need("numpy"), need("pandas")
+        frame = timed(data)
+        # one block of sensors, as pandas builds it from a matrix
+        values = np.ascontiguousarray(frame.select(data.columns).to_numpy())
+        x = pd.DataFrame(values, columns=data.columns, index=pd.DatetimeIndex(frame["time"].to_numpy()))
+
+        def run() -> Any:
+            hour = x.index.hour.to_numpy()
+            day = x.index.to_numpy().astype("datetime64[D]").astype("int64")
+            rest, profiles = x, []
+            for phase in (hour, x.index.day_of_week.to_numpy() * 24 + hour):
+                means = rest.groupby(phase).mean()
+                rest = rest - means.to_numpy()[phase]
+                profiles.append((means - means.mean()).to_numpy()[phase])
+            # days since a Thursday; weeks begin on Monday
+            confidences = []
+            for profile, cycle, means in zip(profiles, (day, (day + 3) // 7), (23, 144), strict=True):
+                free = len(x) - len(np.unique(cycle)) - 167
+
+                def squares(y: Any, cycle: Any = cycle) -> Any:
+                    grouped = y.groupby(cycle)
+                    return (grouped.var(ddof=0) * grouped.count()).sum().to_numpy()
+
+                confidences.append(confidence(np, squares(rest), squares(rest + profile), free, means))
+            return x - (profiles[0] + profiles[1]), np.stack(confidences, axis=1)
+
+        return run
+
+    def pandas_arrays(data: Data, results: Any) -> Arrays:
+        adjusted, confidence = results
+        return {"adjusted": adjusted.to_numpy().T, "confidence": confidence}
+
+    def by_polars(data: Data) -> Run:
+        np, frame = need("numpy"), timed(data)
+        hour = pl.col("time").dt.hour().cast(pl.Int32)
+        week = (pl.col("time").dt.weekday().cast(pl.Int32) - 1) * 24 + hour
+        sensors = pl.col(data.columns)
+
+        def run() -> Any:
+            cycles = {"date": pl.col("time").dt.date(), "monday": pl.col("time").dt.truncate("1w")}
+            keys = frame.select(hour.alias("hour"), week.alias("week"), **cycles)
+            readings, parts = frame.select(data.columns), []
+            for phase in ("hour", "week"):
+                part = readings.hstack(keys).select(sensors.mean().over(phase))
+                readings = readings - part
+                centre = part.hstack(keys).group_by(phase).agg(sensors.first()).select(sensors.mean()).row(0)
+                parts.append(part.select(pl.col(c) - m for c, m in zip(data.columns, centre, strict=True)))
+            confidences = []
+            for part, cycle, means in zip(parts, ("date", "monday"), (23, 144), strict=True):
+                free = frame.height - keys[cycle].n_unique() - 167
+
+                def squares(y: pl.DataFrame, cycle: str = cycle) -> Any:
+                    of_cycle = y.hstack(keys).group_by(cycle).agg(sensors.var(ddof=0) * sensors.count())
+                    return np.array(of_cycle.select(sensors.sum()).row(0))
+
+                confidences.append(confidence(np, squares(readings), squares(readings + part), free, means))
+            return frame.select(data.columns) - parts[0] - parts[1], np.stack(confidences, axis=1)
+
+        return run
+
+    eager = partial(own, run=lambda frame, expr: frame.select(expr))
+    lazy = partial(own, run=lambda frame, expr: frame.lazy().select(expr).collect())
+    return [
+        Contender("one call", eager, our_arrays, ours=True),
+        Contender("lazy", lazy, our_arrays, ours=True),
+        Contender("pandas", by_pandas, pandas_arrays, needs=("pandas",)),
+        Contender("Polars", by_polars, pandas_arrays),
+    ]
+
+
 # --- the table of races --------------------------------------------------------------------------------------------
 
 
@@ -790,6 +924,15 @@ WORKLOADS = (
             *spectral_peers(64),
         ),
         (Goal(25.0),),
+    ),
+    Workload("spectrum", "power spectrum of whole series", 1, tuple(spectrum_contenders()), (Goal(1.3),)),
+    Workload(
+        "seasonality",
+        "daily and weekly patterns, found and taken out, 50,000 x 100",
+        1,
+        tuple(seasonal_contenders()),
+        (Goal(10.0, ("pandas",)),),
+        shape=(50_000, 100),
     ),
     Workload(
         "features",
@@ -1220,8 +1363,8 @@ def write_readme(report: Report, runs: int) -> None:
     legend = (
         f"Written by `python benches/compare.py --write`: medians of {runs} alternating turns on the same data, each "
         "the median of the second half of a burst of runs. A ratio is the peer's time / that of our fastest form. Rows "
-        "with a target race what libraries offer and numba code that takes each window by itself; rows without one also "
-        "race numba kernels tuned for this comparison (a sorted window, sums that are carried along). "
+        "with a target race what libraries offer and numba code that takes each window by itself; rows without one "
+        "race also numba kernels tuned for this comparison (a sorted window, sums that are carried along). "
     )
     README.write_text(
         f"{head}{start}\n\n{report.markdown()}\n\n{legend}{machine_and_versions()}.\n\n{end}{tail}", encoding="utf-8"

@@ -4,6 +4,8 @@
 use std::hint::black_box;
 
 use acm_rs::kernels::features::rolling::{Plan, Statistic, evaluate};
+use acm_rs::kernels::features::seasonal::{Clock, Periods, Seasons, offsets, subtract};
+use acm_rs::kernels::features::spectrum::Spectrum;
 use acm_rs::kernels::params::{Bands, Window};
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 
@@ -85,5 +87,49 @@ fn rolling(c: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, rolling);
+/// A length of small factors, a power of two, a prime, and a prime whose predecessor is twice a prime.
+fn spectrum(c: &mut Criterion) {
+    let mut group = c.benchmark_group("spectrum");
+    for n in [10_000, 8_192, 10_007, 10_163] {
+        let x = series(n, 0);
+        let (mut spectrum, mut readings) = (Spectrum::default(), x.clone());
+        group.throughput(Throughput::Elements(n as u64));
+        group.bench_function(BenchmarkId::new("powers", format!("n={n}")), |b| {
+            b.iter(|| {
+                readings.copy_from_slice(black_box(&x));
+                spectrum.powers(&mut readings, None).map(|powers| powers[1])
+            })
+        });
+        assert!(spectrum.take_powers().iter().all(|power| power.is_finite()));
+    }
+    group.finish();
+}
+
+fn seasonal(c: &mut Criterion) {
+    const HOUR: i64 = 3_600_000_000_000;
+    let periods = Periods::new(&[24 * HOUR, 168 * HOUR], HOUR).expect("a day and a week of hours");
+    let times: Vec<i64> = (0..50_000).map(|row| row * HOUR / 2).collect();
+    let clock = Clock::new(&periods, &times);
+    let mut group = c.benchmark_group("seasonal");
+    group.throughput(Throughput::Elements(times.len() as u64));
+    group.bench_function("clock", |b| b.iter(|| Clock::new(&periods, black_box(&times))));
+    for missing in [0, 5] {
+        let (x, mut seasons) = (series(times.len(), missing), Seasons::default());
+        let patterns = seasons.fit(&x, missing > 0, &clock, 3);
+        assert!(patterns.iter().all(|pattern| pattern.confidence.is_finite()));
+        group.bench_function(BenchmarkId::new("fit", format!("missing={missing}%")), |b| {
+            b.iter(|| seasons.fit(black_box(&x), missing > 0, &clock, 3))
+        });
+        let (offsets, mut readings) = (offsets(&patterns, &periods, 0.0), x.clone());
+        group.bench_function(BenchmarkId::new("subtract", format!("missing={missing}%")), |b| {
+            b.iter(|| {
+                readings.copy_from_slice(black_box(&x));
+                subtract(&mut readings, &clock, &offsets);
+            })
+        });
+    }
+    group.finish();
+}
+
+criterion_group!(benches, rolling, spectrum, seasonal);
 criterion_main!(benches);

@@ -2,6 +2,7 @@
 
     python examples/turbine_features.py
     python examples/turbine_features.py --input pumps.csv --output report --window 60
+    python examples/turbine_features.py --seasonal
 
 Reads a Parquet or CSV file with a time column, an optional asset column and numeric sensors. Without `--input` it
 reads two years of ten-minute means from four real wind turbines (examples/data/la_haute_borne). It builds every
@@ -10,6 +11,11 @@ rolling feature of every asset in one lazy query, prints what it found, and writ
     features.parquet   the input's rows with eleven features per sensor
     episodes.csv       every outlier episode of every sensor, strongest first
     chart.html, .png   the readings around one episode, with their rolling median and MAD band
+
+With `--seasonal` it also looks for patterns that come back every day and every week, by the data's own clock, prints
+how sure and how large they are for every sensor and asset, and writes
+
+    seasonality.html, .png   the mean day of every asset, for the sensors with the surest daily patterns
 
 How outliers are found. The window's own robust z (`{sensor}_rz`) cannot rank them: whenever more than half of a
 window stands still its MAD is 0, and any departure reaches the clip. So a reading is an outlier if it lies outside
@@ -63,6 +69,8 @@ CLOCK = {"seconds": "%H:%M:%S", "minutes": "%H:%M", "hours": "%H:%M", "date": "%
 BAND = 3 * 1.4826  # three standard deviations of normal noise, in MADs
 MIN_SCORE = 5.0  # an outlier's least distance from the rolling median, in overall MADs
 LISTED = 3  # episodes printed per sensor
+DAYS_DRAWN = 4  # sensors whose mean day is drawn
+SURE = 0.1  # confidence from which a pattern would be taken out
 
 
 class InputError(ValueError):
@@ -310,6 +318,98 @@ def write_chart(scored: pl.DataFrame, sensor: str, episode: dict[str, Any] | Non
     chart.save(output / "chart.png", scale_factor=2)
 
 
+# ---------------------------------------------------------------------------------------------------------- seasons
+
+
+def find_patterns(path: Path, columns: Columns) -> pl.DataFrame:
+    """Find the daily and weekly patterns of every sensor and asset: one row for each, with its profile."""
+    model = acm.seasonality(columns.sensors, columns.time)
+    fitted = pl.scan_parquet(path).group_by(pl.col(columns.asset).alias("asset"), maintain_order=True).agg(model)
+    return fitted.collect().unnest("seasonality").explode("patterns").unnest("patterns")
+
+
+def rank_sensors(patterns: pl.DataFrame) -> list[str]:
+    """Order the sensors by the confidence of their daily patterns, the surest first."""
+    daily = patterns.filter(pl.col("period") == pl.duration(days=1)).group_by("column", maintain_order=True)
+    confidence = daily.agg(pl.col("confidence").mean().fill_null(0))
+    return confidence.sort("confidence", descending=True, maintain_order=True)["column"].to_list()
+
+
+def pattern_line(pattern: dict[str, Any]) -> list[str]:
+    """Write a line of the table of patterns."""
+    texts = [pattern["column"], str(pattern["asset"])]
+    numbers = [pattern[f"{name}_{period}"] for period in ("day", "week") for name in ("confidence", "amplitude")]
+    cells = [
+        "-" if number is None else f"{number:{'.3f' if i % 2 == 0 else '.4g'}}" for i, number in enumerate(numbers)
+    ]
+    return [*texts, *cells[:2], pattern["peak"] or "-", *cells[2:]]
+
+
+def report_patterns(patterns: pl.DataFrame, ranked: list[str]) -> None:
+    """Print confidence and amplitude of every pattern, sensor by sensor."""
+    day = pl.col("period") == pl.duration(days=1)
+    hour = pl.format("{}:00", (pl.col("peak").dt.total_hours()).cast(pl.String).str.zfill(2))
+    table = (
+        patterns.group_by("column", "asset", maintain_order=True)
+        .agg(
+            pl.col("confidence", "amplitude").filter(day).first().name.suffix("_day"),
+            pl.col("confidence", "amplitude").filter(~day).first().name.suffix("_week"),
+            hour.filter(day).first().alias("peak"),
+        )
+        .sort(pl.col("column").replace_strict(ranked, range(len(ranked))), "asset", maintain_order=True)
+    )
+    print("\nSeasonal patterns. Confidence: the share of the variance within a day (a week) that the hour of day (of")
+    print(
+        f"week) explains, corrected for the number of hours; below {SURE:g} there is no pattern to speak of. Amplitude:"
+    )
+    print("half of the range of the mean day or week, in the sensor's unit; the week is what the day does not explain.")
+    header = ["sensor", "asset", "day: confidence", "amplitude", "peak", "week: confidence", "amplitude"]
+    print_table(header, [pattern_line(row) for row in table.iter_rows(named=True)], texts=2)
+
+
+def write_days(patterns: pl.DataFrame, sensors: list[str], zone: str | None, output: Path) -> None:
+    """Draw the mean day of every asset, a panel for each sensor, as HTML (works offline) and PNG."""
+    days = (
+        patterns.filter(pl.col("period") == pl.duration(days=1), pl.col("profile").is_not_null())
+        .with_columns(pl.col("asset").cast(pl.String), hour=pl.int_ranges(pl.col("profile").list.len()))
+        .explode("profile", "hour")
+        .select("column", "asset", "hour", "profile")
+    )
+    clock = f"hour of day ({zone})" if zone else "hour of day"
+    x = alt.X(
+        "hour:Q", title=clock, scale=alt.Scale(domain=[0, 23], nice=False), axis=alt.Axis(tickCount=12, grid=False)
+    )
+    color = alt.Color("asset:N", legend=alt.Legend(title=None, orient="top", symbolStrokeWidth=3))
+
+    def panel(sensor: str) -> alt.LayerChart:
+        y = alt.Y("profile:Q", title=LABELS.get(sensor, sensor))
+        lines = alt.Chart(days.filter(pl.col("column") == sensor)).mark_line(strokeWidth=2.5, point={"size": 20})
+        mean = alt.Chart(pl.DataFrame({"profile": [0.0]})).mark_rule(strokeDash=[4, 4], color="#718096").encode(y=y)
+        layers = alt.layer(mean, lines.encode(x, y, color))
+        return layers.properties(width=420, height=220, title=sensor)
+
+    subtitle = "mean reading of each hour of day, above or below the mean of the hours; the surest patterns first"
+    title = alt.TitleParams("Mean day of every asset", subtitle=subtitle, anchor="start", fontSize=16)
+    chart = alt.concat(*map(panel, sensors), columns=2).properties(title=title)
+    chart.save(output / "seasonality.html", inline=True)
+    chart.save(output / "seasonality.png", scale_factor=2)
+
+
+def tell_seasons(path: Path, columns: Columns, zone: str | None, output: Path) -> None:
+    """Find, print and draw the patterns."""
+    started = perf_counter()
+    patterns = find_patterns(path, columns)
+    seconds = perf_counter() - started
+    ranked = rank_sensors(patterns)
+    report_patterns(patterns, ranked)
+    print(f"  {patterns.height} patterns in {seconds:.2f} seconds, reading included")
+    if patterns["profile"].null_count() == patterns.height:
+        print("  No chart: the record spans no period three times.")
+        return
+    write_days(patterns, ranked[:DAYS_DRAWN], zone, output)
+    print(f"  Mean days of {', '.join(ranked[:DAYS_DRAWN])}: {output / 'seasonality.html'} and seasonality.png")
+
+
 # ------------------------------------------------------------------------------------------------------------ report
 
 
@@ -371,12 +471,12 @@ def run(options: argparse.Namespace) -> None:
     width, height = 11 * len(columns.sensors), features.height
     moments = features.select(first=pl.col(columns.time).min(), last=pl.col(columns.time).max())
     first, last = moments.select(stamp("first"), stamp("last")).row(0)
-    zone = features.schema[columns.time].time_zone or "no time zone"
+    zone = features.schema[columns.time].time_zone
     assets = features[columns.asset].n_unique()
     ties = sum((features[f"{sensor}_rz"].abs() == 100).sum() for sensor in columns.sensors)
     del features
     print(f"{options.input.name}: {height:,} rows, {len(columns.sensors)} sensors, {columns.asset} x {assets}")
-    print(f"{first} to {last} ({zone})")
+    print(f"{first} to {last} ({zone or 'no time zone'})")
     print(f"{width} features x {height:,} rows in {built - started:.2f} seconds, reading included")
     print(f"written to {path} in {written - built:.2f} seconds, {path.stat().st_size / 1e6:.1f} MB")
 
@@ -406,6 +506,8 @@ def run(options: argparse.Namespace) -> None:
     sensor = drawn["sensor"] if drawn else options.sensor or columns.sensors[0]
     write_chart(score_sensor(path, columns, sensor), sensor, drawn, options.window, options.output)
     print(f"\nChart of {sensor}: {options.output / 'chart.html'} and chart.png")
+    if options.seasonal:
+        tell_seasons(path, columns, zone, options.output)
 
 
 def main() -> None:
@@ -417,6 +519,7 @@ def main() -> None:
     parser.add_argument("--time", help="time column (default: the first date or datetime)")
     parser.add_argument("--asset", help="asset column (default: the first text; none: the file is one asset)")
     parser.add_argument("--sensor", help="sensor to draw (default: the one with the most singular episode)")
+    parser.add_argument("--seasonal", action="store_true", help="daily and weekly patterns, too")
     options = parser.parse_args()
     if options.window < 1:
         parser.error(f"--window must be at least 1, got {options.window}")

@@ -146,6 +146,43 @@ def test_draws_the_failed_thermometer(real):
     assert not re.search(r"<(script|link)[^>]+(src|href)=", page)  # opens without a network
 
 
+def test_shows_the_daily_patterns(real, call, tmp_path):
+    code, text, error = call("--output", tmp_path, "--seasonal")
+    assert (code, error) == (0, "")
+    table = text[text.index("Seasonal patterns") :]
+    lines = {tuple(line.split()[:2]): line.split()[2:] for line in table.splitlines() if " R807" in line}
+    assert len(lines) == 4 * len(SENSORS)
+    for turbine in ("R80711", "R80721", "R80736", "R80790"):
+        confidence, amplitude, peak, week, _ = lines["Ot_avg", turbine]
+        # the temperature follows the sun, with noon at about 11:40 UTC; it knows no weekends
+        if turbine == "R80721":  # five hours of -273.2 degrees are most of the variance within days
+            assert 0.05 < float(confidence) < 0.15
+        else:
+            assert 0.4 < float(confidence) < 0.6
+        assert 2.2 < float(amplitude) < 2.8
+        assert peak in ("12:00", "13:00", "14:00")
+        assert float(week) < 0.05
+        assert all(float(lines[sensor, turbine][0]) < 0.1 for sensor in SENSORS if sensor != "Ot_avg")
+    assert next(iter(lines))[0] == "Ot_avg"  # the surest first
+    assert "56 patterns in" in table
+    width, height = image_size(tmp_path / "seasonality.png")
+    assert 1500 < width < 3000
+    assert 900 < height < 2000
+    page = (tmp_path / "seasonality.html").read_text(encoding="utf-8")
+    assert "hour of day (UTC)" in page
+    assert not re.search(r"<(script|link)[^>]+(src|href)=", page)
+    assert "Seasonal patterns" not in real[0]
+
+
+def test_a_record_too_short_for_a_pattern(call, tmp_path):
+    wave().write_csv(tmp_path / "in.csv")
+    code, text, error = call("--input", tmp_path / "in.csv", "--output", tmp_path, "--seasonal")
+    assert (code, error) == (0, "")
+    assert re.search(r"^  flow +all +- +- +- +- +-$", text, re.MULTILINE)
+    assert "No chart: the record spans no period three times." in text
+    assert not (tmp_path / "seasonality.png").exists()
+
+
 # ------------------------------------------------------------------------------------------------------- other files
 
 

@@ -14,6 +14,7 @@ from typing import Any, SupportsInt, TypeGuard
 import polars as pl
 
 LARGEST = 2**63 - 1  # what the library's 64-bit integers hold
+CELLS_MAX = 2**20  # bins of the table that all periods of a pattern share
 
 # Only units of fixed length: a month or a quarter would make the number of nanoseconds depend on the date.
 NANOSECONDS = {
@@ -220,6 +221,38 @@ def bands(operation: str, value: object, sampling_hz: float) -> list[list[float]
     if not result:
         raise invalid(operation, "bands", "at least one pair (low, high) in Hz, or None", value)
     return result
+
+
+def periods(operation: str, value: object, every: int) -> list[int]:
+    """Accept ascending durations, each a multiple of the bin `every` and longer than it; return nanoseconds."""
+    if not isinstance(value, Iterable) or isinstance(value, (str, bytes, dict)):
+        raise mistyped(operation, "periods", 'a sequence of durations such as ("1d", "7d")', value)
+    result: list[int] = []
+    for index, period in enumerate(value):
+        parameter = f"periods[{index}]"
+        length = duration(operation, parameter, period)
+        if length <= every or length % every:
+            raise invalid(
+                operation, parameter, f"a multiple of `every` ({timedelta_text(every)}), at least twice", period
+            )
+        if result and length <= result[-1]:
+            raise invalid(
+                operation, parameter, f"longer than the period before it ({timedelta_text(result[-1])})", period
+            )
+        result.append(length)
+    if not result:
+        raise invalid(operation, "periods", "at least one duration", value)
+    cells = math.lcm(*(length // every for length in result))
+    if cells > CELLS_MAX:
+        allowed = f"durations whose least common multiple is at most {CELLS_MAX:,} times `every`, not {cells:,} times"
+        raise invalid(operation, "periods", allowed, value)
+    return result
+
+
+def timedelta_text(nanoseconds: int) -> str:
+    """Write a duration in the largest unit up to days that holds it whole."""
+    unit = max((u for u in NANOSECONDS if u != "w" and nanoseconds % NANOSECONDS[u] == 0), key=NANOSECONDS.__getitem__)
+    return f"{nanoseconds // NANOSECONDS[unit]}{unit}"
 
 
 def time_column(operation: str, by: object) -> pl.Expr | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Literal, Protocol, cast
 
 import polars as pl
@@ -10,6 +11,7 @@ from acm_rs import features
 from acm_rs.features.filling import FillMethod, Values
 from acm_rs.features.rolling import Bands, IntoTime, WindowSize
 from acm_rs.features.scaling import Model
+from acm_rs.features.seasonal import PERIODS, Formula, IntoModel, Periods
 
 __all__ = ["AcmNamespace", "col"]
 
@@ -198,6 +200,61 @@ class AcmNamespace:
             confidence=confidence,
             min_confidence=min_confidence,
             on_unknown=on_unknown,
+        )
+
+    def spectral_energy(
+        self, *, bands: Bands = None, sampling_hz: float = 1.0, min_samples: int | None = None
+    ) -> pl.Expr:
+        """Energy of the whole series in frequency bands. See :func:`acm_rs.spectral_energy`."""
+        return features.spectral_energy(self._expr, bands=bands, sampling_hz=sampling_hz, min_samples=min_samples)
+
+    def power_spectrum(self, *, sampling_hz: float = 1.0, min_samples: int | None = None) -> pl.Expr:
+        """Power of the whole series at every frequency. See :func:`acm_rs.power_spectrum`."""
+        return features.power_spectrum(self._expr, sampling_hz=sampling_hz, min_samples=min_samples)
+
+    def dominant_period(
+        self, *, sampling_hz: float = 1.0, min_samples: int | None = None, min_cycles: int = 2
+    ) -> pl.Expr:
+        """Period of the strongest frequency of the whole series. See :func:`acm_rs.dominant_period`."""
+        return features.dominant_period(
+            self._expr, sampling_hz=sampling_hz, min_samples=min_samples, min_cycles=min_cycles
+        )
+
+    def seasonality(
+        self,
+        by: str | pl.Expr,
+        *,
+        periods: Periods = PERIODS,
+        every: str | timedelta = "1h",
+        min_cycles: int = 3,
+        formula: Formula = "phase_means",
+    ) -> pl.Expr:
+        """Patterns that repeat with fixed periods, as a model. See :func:`acm_rs.seasonality`."""
+        return features.seasonality(
+            self._expr, by, periods=periods, every=every, min_cycles=min_cycles, formula=formula
+        )
+
+    def deseasonalize(
+        self,
+        by: str | pl.Expr,
+        *,
+        periods: Periods | None = None,
+        every: str | timedelta | None = None,
+        min_cycles: int | None = None,
+        min_confidence: float = 0.1,
+        formula: Formula | None = None,
+        model: IntoModel | None = None,
+    ) -> pl.Expr:
+        """Take the seasonal patterns out of readings. See :func:`acm_rs.deseasonalize`."""
+        return features.deseasonalize(
+            self._expr,
+            by,
+            periods=periods,
+            every=every,
+            min_cycles=min_cycles,
+            min_confidence=min_confidence,
+            formula=formula,
+            model=model,
         )
 
 

@@ -5,6 +5,8 @@
 
 use std::sync::LazyLock;
 
+use chrono::{DateTime, Offset, TimeZone};
+use chrono_tz::Tz;
 use polars::prelude::*;
 use polars_arrow::array::BooleanArray;
 use polars_arrow::bitmap::MutableBitmap;
@@ -304,6 +306,19 @@ fn column_named(name: &str) -> String {
 
 /// The times of a `by` column in nanoseconds: one for each row, ascending and without nulls, else an error.
 pub fn times(operation: &str, s: &Series, rows: usize) -> PolarsResult<Vec<i64>> {
+    let out = instants(operation, s, rows)?;
+    if let Some(row) = out.windows(2).position(|pair| pair[0] > pair[1]) {
+        let (column, row) = (column_named(s.name()), row + 1);
+        let text = format!(
+            "`by` must be ascending, {column} goes back in time at row {row}; sort by it first, or use .over(..., order_by=...)"
+        );
+        return Err(error(operation, text));
+    }
+    Ok(out)
+}
+
+/// The times of a `by` column in nanoseconds, in any order: one for each row and without nulls, else an error.
+fn instants(operation: &str, s: &Series, rows: usize) -> PolarsResult<Vec<i64>> {
     let column = column_named(s.name());
     let unit = time_unit(operation, s.name(), s.dtype())?;
     if s.len() != rows {
@@ -323,14 +338,46 @@ pub fn times(operation: &str, s: &Series, rows: usize) -> PolarsResult<Vec<i64>>
                 format!("`by` must lie in the years 1677 to 2262, which nanoseconds reach; {column} does not"),
             )
         })?;
-        if out.last().is_some_and(|last| *last > time) {
-            let row = out.len();
-            let text = format!(
-                "`by` must be ascending, {column} goes back in time at row {row}; sort by it first, or use .over(..., order_by=...)"
-            );
-            return Err(error(operation, text));
-        }
         out.push(time);
+    }
+    Ok(out)
+}
+
+/// The time zone of a column, if it has one.
+pub fn time_zone(dtype: &DataType) -> Option<&str> {
+    match dtype {
+        DataType::Datetime(_, Some(zone)) => Some(zone.as_str()),
+        _ => None,
+    }
+}
+
+/// No time zone changes its clock twice within so many nanoseconds.
+const CLOCK_KEPT: i64 = 12 * 3_600_000_000_000;
+
+/// Times as the clocks of the column's time zone show them, in nanoseconds, in any order; otherwise as [`times`].
+pub fn local_times(operation: &str, s: &Series, rows: usize) -> PolarsResult<Vec<i64>> {
+    let mut out = instants(operation, s, rows)?;
+    let Some(name) = time_zone(s.dtype()) else { return Ok(out) };
+    let zone: Tz = name.parse().map_err(|e| error(operation, format!("`by` has the unknown time zone {name}: {e}")))?;
+    let offset = |time: i64| {
+        let utc = DateTime::from_timestamp_nanos(time).naive_utc();
+        i64::from(zone.offset_from_utc_datetime(&utc).fix().local_minus_utc()) * 1_000_000_000
+    };
+    let (mut known, mut kept) = (0..0, 0);
+    for time in &mut out {
+        let change = if known.contains(time) {
+            kept
+        } else {
+            // one offset for the whole span if it is the same at both ends
+            let start = time.div_euclid(CLOCK_KEPT).saturating_mul(CLOCK_KEPT);
+            let end = start.saturating_add(CLOCK_KEPT);
+            let own = offset(*time);
+            if offset(start) == own && offset(end) == own {
+                (known, kept) = (start..end, own);
+            }
+            own
+        };
+        *time = time.saturating_add(change);
     }
     Ok(out)
 }

@@ -13,6 +13,8 @@ mod hostile;
 mod naive;
 mod parameters;
 mod properties;
+mod seasons;
 mod series;
+mod spectra;
 mod subject;
 mod table;

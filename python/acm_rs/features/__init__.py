@@ -18,12 +18,17 @@ from acm_rs.features.rolling import (
     tail,
 )
 from acm_rs.features.scaling import robust_scale, robust_scale_fit
+from acm_rs.features.seasonal import deseasonalize, seasonality
+from acm_rs.features.spectrum import dominant_period, power_spectrum, spectral_energy
 
 __all__ = [
     "circular_mean",
+    "deseasonalize",
+    "dominant_period",
     "fill",
     "gaps",
     "out_of_range",
+    "power_spectrum",
     "quality_report",
     "rate_of_change",
     "resultant_length",
@@ -40,6 +45,8 @@ __all__ = [
     "rolling_slope",
     "rolling_spectral_energy",
     "rolling_std",
+    "seasonality",
+    "spectral_energy",
     "stuck",
     "tail",
     "to_xy",

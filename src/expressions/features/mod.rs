@@ -4,3 +4,5 @@ mod filling;
 mod quality;
 mod rolling;
 mod scaling;
+mod seasonal;
+mod spectrum;

@@ -5,3 +5,5 @@ pub mod filling;
 pub mod quality;
 pub mod rolling;
 pub mod scaling;
+pub mod seasonal;
+pub mod spectrum;
