@@ -5,6 +5,7 @@
 
 mod accuracy;
 mod checks;
+mod correlation;
 mod durations;
 mod exact;
 mod grid;
