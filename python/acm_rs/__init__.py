@@ -7,6 +7,9 @@
 from acm_rs import fast_features
 from acm_rs._internal import __version__
 from acm_rs.features import (
+    correlation,
+    pairwise_lag_corr,
+    rolling_corr,
     rolling_features,
     rolling_hampel,
     rolling_kurtosis,
@@ -26,7 +29,10 @@ __all__ = [
     "AcmNamespace",
     "__version__",
     "col",
+    "correlation",
     "fast_features",
+    "pairwise_lag_corr",
+    "rolling_corr",
     "rolling_features",
     "rolling_hampel",
     "rolling_kurtosis",

@@ -17,13 +17,16 @@ IntoColumns: TypeAlias = str | pl.Expr | Sequence[str | pl.Expr]
 LIBRARY = _internal.__file__
 
 
-def call(operation: str, args: list[pl.Expr], **kwargs: Any) -> pl.Expr:
+def call(operation: str, args: list[pl.Expr], *, changes_length: bool = False, **kwargs: Any) -> pl.Expr:
     """Call the plugin function of this name.
 
+    `changes_length` says that the result has not one row per row of the input: an aggregate with rows of its own.
     `kwargs` are plain Python values (they travel pickled, and NumPy scalars would not survive) and always complete:
     defaults live in the Python signatures, the library has none.
     """
-    return register_plugin_function(plugin_path=LIBRARY, function_name=operation, args=args, kwargs=kwargs)
+    return register_plugin_function(
+        plugin_path=LIBRARY, function_name=operation, args=args, kwargs=kwargs, changes_length=changes_length
+    )
 
 
 def one_input(operation: str, expr: IntoColumns, *, always_pack: bool) -> pl.Expr:

@@ -1,5 +1,6 @@
 """Features of the readings of one sensor or of several."""
 
+from acm_rs.features.correlation import correlation, pairwise_lag_corr, rolling_corr
 from acm_rs.features.rolling import (
     rolling_features,
     rolling_hampel,
@@ -16,6 +17,9 @@ from acm_rs.features.rolling import (
 )
 
 __all__ = [
+    "correlation",
+    "pairwise_lag_corr",
+    "rolling_corr",
     "rolling_features",
     "rolling_hampel",
     "rolling_kurtosis",
