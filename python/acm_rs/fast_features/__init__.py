@@ -15,6 +15,7 @@ By default all numeric columns are used; others, such as time stamps, are left o
 names is an error. Rows must be in time order.
 """
 
+from acm_rs.fast_features.correlation import batched_pairwise_lag, rolling_pairwise_lag, rolling_xcorr
 from acm_rs.fast_features.rolling import (
     compute_basic_features,
     compute_basic_features_pl,
@@ -28,6 +29,7 @@ from acm_rs.fast_features.rolling import (
 from acm_rs.fast_features.spectral import goertzel_energy, spectral_energy
 
 __all__ = [
+    "batched_pairwise_lag",
     "compute_basic_features",
     "compute_basic_features_pl",
     "goertzel_energy",
@@ -35,7 +37,9 @@ __all__ = [
     "rolling_mean_std",
     "rolling_median",
     "rolling_ols_slope",
+    "rolling_pairwise_lag",
     "rolling_skew_kurt",
     "rolling_spectral_energy",
+    "rolling_xcorr",
     "spectral_energy",
 ]

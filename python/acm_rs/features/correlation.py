@@ -72,18 +72,18 @@ def rolling_corr(
     >>> df = pl.DataFrame({"x": [1.0, 2.0, 4.0, None, 3.0, 1.0], "y": [2.0, 1.0, 2.0, 4.0, 3.0, 3.0]})
     >>> df.select(acm.rolling_corr("x", "y", 4), acm.rolling_corr("x", "y", 4, lag=1).alias("y leads by 1"))
     shape: (6, 2)
-    ┌──────────┬──────────────┐
-    │ x        ┆ y leads by 1 │
-    │ ---      ┆ ---          │
-    │ f64      ┆ f64          │
-    ╞══════════╪══════════════╡
-    │ null     ┆ null         │
-    │ -1.0     ┆ null         │
-    │ 0.188982 ┆ -1.0         │
-    │ 0.188982 ┆ -1.0         │
-    │ 0.5      ┆ -0.327327    │
-    │ -0.5     ┆ -0.755929    │
-    └──────────┴──────────────┘
+    ┌───────────┬──────────────┐
+    │ x         ┆ y leads by 1 │
+    │ ---       ┆ ---          │
+    │ f64       ┆ f64          │
+    ╞═══════════╪══════════════╡
+    │ null      ┆ null         │
+    │ -1.0      ┆ null         │
+    │ 0.188982  ┆ -1.0         │
+    │ 0.188982  ┆ -1.0         │
+    │ 0.5       ┆ -0.327327    │
+    │ -0.755929 ┆ -0.5         │
+    └───────────┴──────────────┘
     """
     operation = "rolling_corr"
     columns = one_input(operation, expr, always_pack=False)
@@ -169,15 +169,15 @@ def pairwise_lag_corr(
     >>> df = pl.DataFrame({"follower": [0.0, *x[:-1]], "leader": x, "other": [3.0, 1.0, 4.0, 1.0, 5.0, 9.0, 2.0, 6.0]})
     >>> df.select(acm.pairwise_lag_corr(pl.all(), 1, 8, min_samples=6, reduce="argmax_lag")).unnest("pairwise_lag_corr")
     shape: (3, 4)
-    ┌──────────┬────────┬─────┬───────────┐
-    │ a        ┆ b      ┆ lag ┆ corr      │
-    │ ---      ┆ ---    ┆ --- ┆ ---       │
-    │ str      ┆ str    ┆ i64 ┆ f64       │
-    ╞══════════╪════════╪═════╪═══════════╡
-    │ follower ┆ leader ┆ 1   ┆ 1.0       │
-    │ follower ┆ other  ┆ 0   ┆ -0.643146 │
-    │ leader   ┆ other  ┆ 1   ┆ -0.683179 │
-    └──────────┴────────┴─────┴───────────┘
+    ┌──────────┬────────┬─────┬──────────┐
+    │ a        ┆ b      ┆ lag ┆ corr     │
+    │ ---      ┆ ---    ┆ --- ┆ ---      │
+    │ str      ┆ str    ┆ i64 ┆ f64      │
+    ╞══════════╪════════╪═════╪══════════╡
+    │ follower ┆ leader ┆ 1   ┆ 1.0      │
+    │ follower ┆ other  ┆ 0   ┆ 0.425855 │
+    │ leader   ┆ other  ┆ 0   ┆ 0.437595 │
+    └──────────┴────────┴─────┴──────────┘
     """
     operation = "pairwise_lag_corr"
     packed = one_input(operation, columns, always_pack=True)
