@@ -2,7 +2,7 @@
 //! over whole columns; and what must hold between two calls.
 
 use acm_rs::kernels::features::correlation::matrix::{pearson, spearman};
-use acm_rs::kernels::features::correlation::rolling::{Extremes, Pass, evaluate};
+use acm_rs::kernels::features::correlation::rolling::{Pairwise, Pass, Reduce, evaluate};
 use acm_rs::kernels::features::rolling::Source;
 use rayon::{ThreadPool, ThreadPoolBuilder};
 
@@ -53,6 +53,11 @@ fn check(label: &str, x: &[f64], y: &[f64], w: usize, least: usize, lag: usize, 
     }
 }
 
+/// A missing result equals a missing result.
+fn same_bits(a: &[f64], b: &[f64]) -> bool {
+    a.len() == b.len() && a.iter().zip(b).all(|(a, b)| a.to_bits() == b.to_bits() || (a.is_nan() && b.is_nan()))
+}
+
 fn pool(threads: usize) -> ThreadPool {
     ThreadPoolBuilder::new().num_threads(threads).build().expect("threads")
 }
@@ -74,7 +79,7 @@ fn numbers_worked_out_by_hand() {
     assert!(got[0].is_nan());
     assert!((got[1] + 1.0).abs() < 1e-15 && (got[5] + 1.0).abs() < 1e-15);
     // with lag 1 the last window holds (3, 7) and (5, 4)
-    assert!(evaluate(&x, &y, 4, 2, 1)[4..].iter().all(|r| (r + 1.0).abs() < 1e-15));
+    assert!((evaluate(&x, &y, 4, 2, 1)[5] + 1.0).abs() < 1e-15);
     assert!(evaluate(&x, &y, 4, 3, 0)[5].is_nan(), "three pairs are asked for");
 }
 
@@ -172,25 +177,48 @@ fn many_columns_are_the_single_ones_to_the_bit() {
             let x: Vec<&Vec<f64>> = columns[xs].iter().collect();
             let y: Vec<&Vec<f64>> = columns[ys].iter().collect();
             let lags = [0, 1, 5];
-            let mut out = vec![Vec::new(); x.len() * y.len() * lags.len()];
-            let mut extremes = vec![Extremes::default(); x.len() * lags.len()];
-            Pass::new(w, 2, 600).run((&x, 1), (&y, &lags), 0, |i, lag, rows| {
-                extremes[i * lags.len() + lag].push(rows);
-                for j in 0..y.len() {
-                    out[(i * lags.len() + lag) * y.len() + j].extend(rows.iter().map(|row| row[j]));
-                }
-            });
-            for (k, got) in out.iter().enumerate() {
-                let (i, l, j) = (k / y.len() / lags.len(), k / y.len() % lags.len(), k % y.len());
+            let mut out = vec![Some(Vec::new()); x.len() * y.len() * lags.len()];
+            Pass::new(w, 2, 600).write((&x, 1), (&y, &lags), |_, _| true, &mut out);
+            for (k, got) in out.iter().flatten().enumerate() {
+                let (i, j, l) = (k / lags.len() / y.len(), k / lags.len() % y.len(), k % lags.len());
                 // both lagged by 1, so the rows in common begin one later
                 let lagged: Vec<f64> = [f64::NAN].into_iter().chain(x[i].iter().copied()).take(600).collect();
                 let alone = evaluate(&lagged, y[j], w, 2, lags[l]);
-                assert!(got.iter().zip(&alone).all(|(a, b)| a.to_bits() == b.to_bits()), "w={w} {i} {j} lag {l}");
+                assert_eq!(got.len(), 600);
+                assert!(same_bits(got, &alone), "w={w} {i} {j} lag {l}");
+            }
+        }
+    }
+}
+
+#[test]
+fn all_pairs_are_the_single_ones_to_the_bit() {
+    let kinds = [Kind::RandomWalk, Kind::MissingAtRandom, Kind::Steps, Kind::Stuck, Kind::WhiteNoise];
+    for p in [2, 8, 13, 16, 17, 37] {
+        let columns: Vec<Vec<f64>> = (0..p).map(|k| kinds[k % 5].series(600, k as u64)).collect();
+        for (window_size, max_lag, unique) in [(3, 0, true), (16, 2, true), (300, 1, false)] {
+            let all = Pairwise { columns: &columns, window_size, min_samples: 2, max_lag, unique };
+            let pairs: Vec<(usize, usize)> = all.pairs().collect();
+            assert_eq!(pairs.len(), if unique { p * (p - 1) / 2 } else { p * (p - 1) });
+            let written = all.write(&pool(2), |_, _| Vec::new());
+            let farthest = all.reduce(&pool(3), Reduce::Farthest);
+            let last = all.reduce(&pool(1), Reduce::Last);
+            assert_eq!(
+                (written.len(), farthest.len(), last.len()),
+                (pairs.len() * (max_lag + 1), written.len(), written.len())
+            );
+            for (k, (got, strongest)) in written.iter().enumerate() {
+                let ((a, b), lag) = (pairs[k / (max_lag + 1)], k % (max_lag + 1));
+                let alone = evaluate(&columns[a], &columns[b], window_size, 2, lag);
+                assert_eq!(got.len(), 600);
+                assert!(same_bits(got, &alone), "p={p} ({a}, {b}) lag {lag}");
+                assert!(same_bits(&last[k..=k], &alone[599..]));
                 let present = || alone.iter().copied().filter(|r| !r.is_nan());
-                let farthest = extremes[i * lags.len() + l].farthest(j);
                 let expected = present().map(f64::abs).fold(f64::NAN, f64::max);
-                assert_eq!(farthest.abs().to_bits(), expected.to_bits());
-                assert!(farthest.is_nan() || present().any(|r| r == farthest));
+                for farthest in [farthest[k], *strongest] {
+                    assert!(same_bits(&[farthest.abs()], &[expected]));
+                    assert!(farthest.is_nan() || present().any(|r| r == farthest));
+                }
             }
         }
     }

@@ -6,11 +6,10 @@ use serde::Deserialize;
 
 use crate::expressions::io::{Column, POOL, Results, error, float_of, struct_columns, struct_fields};
 use crate::kernels::features::correlation::matrix;
-use crate::kernels::features::correlation::rolling::{Pairwise, Pass, Reduce, farthest_lag};
+use crate::kernels::features::correlation::rolling::{PER_TASK, Pairwise, Pass, Reduce, farthest_lag};
 use crate::kernels::features::rolling::{Sink, Source};
 use crate::kernels::parallel;
 use crate::kernels::params::{Span, Window, number};
-use crate::kernels::simd::LANES;
 
 /// A number of rows, parsed.
 fn count(operation: &str, name: &str, value: i64, least: i64) -> PolarsResult<usize> {
@@ -76,7 +75,7 @@ fn rolling_corr(inputs: &[Series], kwargs: RollingKwargs) -> PolarsResult<Series
     let series = if packed { struct_columns(NAME, input)? } else { vec![input.clone()] };
     let columns = series.iter().map(|s| Column::new(NAME, s)).collect::<PolarsResult<Vec<_>>>()?;
     let other = Column::new(NAME, other)?;
-    let groups: Vec<&[Column]> = columns.chunks(LANES).collect();
+    let groups: Vec<&[Column]> = columns.chunks(PER_TASK).collect();
     let results = parallel::map(
         &POOL,
         groups.len(),
@@ -84,16 +83,16 @@ fn rolling_corr(inputs: &[Series], kwargs: RollingKwargs) -> PolarsResult<Series
         || Pass::new(rows, min_samples, input.len()),
         |pass, group| {
             let members: Vec<&Column> = groups[group].iter().collect();
-            let mut sinks: Vec<Results> = members
-                .iter()
-                .map(|column| Results::floats(input.len(), &float_of_both(&column.dtype(), &other.dtype())))
-                .collect();
-            pass.write((&[&other], lag), (&members, &[0]), &mut sinks);
+            let dtype = |column: &Column| float_of_both(&column.dtype(), &other.dtype());
+            let mut sinks: Vec<Option<Results>> =
+                members.iter().map(|column| Some(Results::floats(input.len(), &dtype(column)))).collect();
+            pass.write((&[&other], lag), (&members, &[0]), |_, _| true, &mut sinks);
             sinks
         },
     );
     let named: Vec<Series> = results
         .into_iter()
+        .flatten()
         .flatten()
         .zip(&series)
         .map(|(results, column)| results.into_series(column.name().clone()))
@@ -183,8 +182,7 @@ fn pairwise_lag_corr(inputs: &[Series], kwargs: PairwiseKwargs) -> PolarsResult<
 
     let Some(table) = kwargs.reduce else {
         let dtype = |a: &Column, b: &Column| float_of_both(&a.dtype(), &b.dtype());
-        let results: Vec<(Results, f64)> =
-            pairwise.write(&POOL, |a, b| Results::floats(input.len(), &dtype(a, b))).collect();
+        let results: Vec<(Results, f64)> = pairwise.write(&POOL, |a, b| Results::floats(input.len(), &dtype(a, b)));
         let kept: Vec<bool> =
             results.chunks(lags).map(|by_lag| by_lag.iter().any(|(_, farthest)| reaches(*farthest))).collect();
         let fields: Vec<Series> = results

@@ -15,7 +15,7 @@
 
 use rayon::ThreadPool;
 
-use super::{HUGE, Row, TINY, direct};
+use super::{HUGE, Row, TINY, direct, interleave};
 use crate::kernels::features::rolling::Source;
 use crate::kernels::parallel;
 use crate::kernels::simd::{Kernel, LANES, Simd, dispatch};
@@ -347,7 +347,7 @@ impl Sums {
         if a == b {
             return Some(1.0);
         }
-        let r = (sxy - sx * mean_y) * (1.0 / vx.sqrt()) * (1.0 / vy.sqrt());
+        let r = (sxy - sx * sy / n) * ((1.0 / vx.sqrt()) * (1.0 / vy.sqrt()));
         Some(r.clamp(-1.0, 1.0) + 0.0)
     }
 }
@@ -422,25 +422,7 @@ impl Kernel for Pack<'_, '_> {
         let (zero, one, anchor) = (s.splat(0.0), s.splat(1.0), s.load(&panels.anchors[group]));
         let masks = !panels.present.is_empty();
         let values = &mut panels.values[group * BLOCK..][..panels.rows];
-        let mut lanes = [&panels.buffer[..0]; LANES];
-        for (lane, column) in lanes.iter_mut().zip(panels.buffer.chunks_exact(BLOCK)) {
-            *lane = &column[..panels.rows];
-        }
-        let (blocks, rest) = values.as_chunks_mut::<LANES>();
-        let whole = blocks.len() * LANES;
-        for (at, block) in blocks.iter_mut().enumerate() {
-            for (lane, column) in lanes.iter().enumerate() {
-                let from: &[f64; LANES] = column[at * LANES..][..LANES].try_into().expect("eight values");
-                for q in 0..LANES {
-                    block[q][lane] = from[q];
-                }
-            }
-        }
-        for (q, row) in rest.iter_mut().enumerate() {
-            for (lane, column) in lanes.iter().enumerate() {
-                row[lane] = column[whole + q];
-            }
-        }
+        interleave(&panels.buffer, panels.rows, values);
         let (mut sum, mut reach) = (zero, s.load(&sums.reach[group]));
         for (q, row) in values.iter_mut().enumerate() {
             let v = s.load(row);

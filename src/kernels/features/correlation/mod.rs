@@ -63,7 +63,8 @@ pub fn direct<I: Iterator<Item = (f64, f64)>>(pairs: impl Fn() -> I) -> f64 {
         sxy += x * y;
     }
     let (vx, vy) = (sxx - sx * (sx / m), syy - sy * (sy / m));
-    let r = (sxy - sx * (sy / m)) * (1.0 / vx.sqrt()) * (1.0 / vy.sqrt());
+    // the same bits with x and y exchanged
+    let r = (sxy - sx * sy / m) * ((1.0 / vx.sqrt()) * (1.0 / vy.sqrt()));
     r.clamp(-1.0, 1.0) + 0.0
 }
 
@@ -71,4 +72,29 @@ pub fn direct<I: Iterator<Item = (f64, f64)>>(pairs: impl Fn() -> I) -> f64 {
 fn power_of_two_near_inverse(a: f64) -> f64 {
     let exponent = ((a.max(f64::MIN_POSITIVE).to_bits() >> 52) as i32 - 1023).clamp(-1021, 1021);
     f64::from_bits(((1023 - exponent) as u64) << 52)
+}
+
+/// Puts eight columns of `rows` values, one after the other, side by side.
+#[inline(always)]
+fn interleave(columns: &[f64], rows: usize, out: &mut [Row]) {
+    let mut lanes = [&columns[..0]; LANES];
+    for (lane, column) in lanes.iter_mut().zip(columns.chunks_exact(columns.len() / LANES)) {
+        *lane = &column[..rows];
+    }
+    // blocks of eight by eight, whose size the compiler knows
+    let (blocks, rest) = out[..rows].as_chunks_mut::<LANES>();
+    let whole = blocks.len() * LANES;
+    for (at, block) in blocks.iter_mut().enumerate() {
+        for (lane, column) in lanes.iter().enumerate() {
+            let from: &[f64; LANES] = column[at * LANES..][..LANES].try_into().expect("eight values");
+            for q in 0..LANES {
+                block[q][lane] = from[q];
+            }
+        }
+    }
+    for (q, row) in rest.iter_mut().enumerate() {
+        for (lane, column) in lanes.iter().enumerate() {
+            row[lane] = column[whole + q];
+        }
+    }
 }

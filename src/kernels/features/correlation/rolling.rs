@@ -17,7 +17,7 @@
 
 use rayon::ThreadPool;
 
-use super::{HUGE, Row, TINY, direct};
+use super::{HUGE, Row, TINY, direct, interleave};
 use crate::kernels::features::rolling::{Sink, Source};
 use crate::kernels::parallel;
 use crate::kernels::simd::{Kernel, LANES, Simd, dispatch};
@@ -34,16 +34,15 @@ fn kappa(w: usize) -> f64 {
 /// Columns side by side, lagged, and what all their pairs need of them.
 #[derive(Default)]
 struct Side {
-    column: Vec<f64>,
+    columns: Vec<f64>,
     /// The rows from one window before the tile on; missing is NaN.
     raw: Vec<Row>,
     /// Per block `2 w` rows: the block before and the block, about their anchors; missing is 0.
     values: Vec<Row>,
     /// The same rows: 1 where present, else 0.
     present: Vec<Row>,
-    /// Per row, of full windows: sum, mean, and `1 / sqrt(sum of squares)`, NaN where that cannot be used.
+    /// Per row, of full windows: sum, and `1 / sqrt(sum of squares about the mean)`, NaN where that cannot be used.
     sum: Vec<Row>,
-    mean: Vec<Row>,
     inverse: Vec<Row>,
     /// Per row: 1 where all readings of the window are equal, and where `inverse` is not to be trusted.
     constant: Vec<Row>,
@@ -78,22 +77,21 @@ impl Tile {
 impl Side {
     fn prepare<T: Source + ?Sized>(&mut self, tile: Tile, columns: &[&T], lag: usize) {
         let Tile { w, first, rows, .. } = tile;
-        self.raw.clear();
+        let all = w + rows;
+        // rows before the start of the series, or before its lag, are missing
+        let before = (w + lag).saturating_sub(first).min(all);
         // lanes without a column are constant
-        self.raw.resize(w + rows, [0.0; LANES]);
-        for (lane, column) in columns.iter().enumerate() {
-            // rows before the start of the series, or before its lag, are missing
-            let before = (w + lag).saturating_sub(first).min(w + rows);
-            self.column.clear();
-            self.column.resize(w + rows, f64::NAN);
-            if before < w + rows {
-                column.load(first + before - w - lag, &mut self.column[before..]);
-            }
-            for (row, &v) in self.raw.iter_mut().zip(&self.column) {
-                row[lane] = v;
+        self.columns.resize(LANES * all, 0.0);
+        self.columns[columns.len() * all..].fill(0.0);
+        for (to, column) in self.columns.chunks_exact_mut(all).zip(columns) {
+            let (missing, present) = to.split_at_mut(before);
+            missing.fill(f64::NAN);
+            if !present.is_empty() {
+                column.load(first + before - w - lag, present);
             }
         }
-        for buffer in [&mut self.sum, &mut self.mean, &mut self.inverse, &mut self.constant, &mut self.bad] {
+        self.raw.resize(all, [0.0; LANES]);
+        for buffer in [&mut self.sum, &mut self.inverse, &mut self.constant, &mut self.bad] {
             buffer.resize(rows, [0.0; LANES]);
         }
         let blocks = rows.div_ceil(w);
@@ -132,7 +130,13 @@ impl Kernel for Prepare<'_> {
         let w = tile.w;
         let (zero, one, nan) = (s.splat(0.0), s.splat(1.0), s.splat(f64::NAN));
         let (tiny, huge, kappa) = (s.splat(TINY), s.splat(HUGE), s.splat(tile.kappa));
-        let full = s.splat(w as f64);
+        let per_n = s.div(one, s.splat(w as f64));
+        // how many readings in a row are equal, from the first one of the tile on
+        let (mut last, mut equal) = (nan, zero);
+        interleave(&side.columns, w + tile.rows, &mut side.raw);
+        for row in &side.raw[..w] {
+            count_equal(s, row, &mut last, &mut equal);
+        }
         for (b, rows) in tile.blocks() {
             let anchor = s.load(&side.anchors(w, b, rows));
             let raw = &side.raw[b * w..(b + 1) * w + rows];
@@ -158,10 +162,6 @@ impl Kernel for Prepare<'_> {
                 s.store(squares, &mut suffix[1]);
                 s.store(n, &mut suffix[2]);
             }
-            let (mut last, mut equal) = (nan, zero);
-            for row in &raw[..w] {
-                count_equal(s, row, &mut last, &mut equal);
-            }
             (sum, squares, n) = (zero, zero, zero);
             let mut worst = zero;
             for j in 0..rows {
@@ -175,7 +175,6 @@ impl Kernel for Prepare<'_> {
                 let total = s.add(s.load(&suffix[0]), sum);
                 let total_squares = s.add(s.load(&suffix[1]), squares);
                 let constant = s.le(s.add(s.load(&suffix[2]), n), equal);
-                let per_n = s.div(one, full);
                 let mean = s.mul(total, per_n);
                 let spread = s.sub(total_squares, s.mul(total, mean));
                 let ok = usable(s, total, mean, spread, kappa, tiny, huge);
@@ -184,7 +183,6 @@ impl Kernel for Prepare<'_> {
                 worst = s.max(worst, bad);
                 let at = b * w + j;
                 s.store(total, &mut side.sum[at]);
-                s.store(mean, &mut side.mean[at]);
                 s.store(s.select(constant, nan, s.select(ok, inverse, nan)), &mut side.inverse[at]);
                 s.store(s.keep(constant, one), &mut side.constant[at]);
                 s.store(bad, &mut side.bad[at]);
@@ -212,17 +210,39 @@ fn usable<S: Simd>(s: S, sum: S::V, mean: S::V, spread: S::V, kappa: S::V, tiny:
     s.le(tiny, s.select(s.le(near, huge), near, s.splat(0.0)))
 }
 
-/// Computes the rolling correlations of up to eight columns with up to eight others; the buffers are made once.
+/// Computes the rolling correlations of some columns with others; the buffers are made once.
 pub struct Pass {
     /// no longer than the series, which changes no result
     w: usize,
     kappa: f64,
     least: f64,
-    x: Side,
+    xs: Vec<Side>,
     y: Side,
     suffix: Vec<Row>,
     out: Vec<Row>,
 }
+
+/// Results of up to eight pairs of a tile.
+pub struct Results<'a> {
+    /// Which lag of the list.
+    pub lag: usize,
+    /// One column, on the side of x or of y, and the first of those in the lanes on the other side.
+    one: usize,
+    first: usize,
+    pub lanes: usize,
+    x_in_lanes: bool,
+    pub rows: &'a [Row],
+}
+
+impl Results<'_> {
+    /// The columns x and y of a lane.
+    pub fn pair(&self, lane: usize) -> (usize, usize) {
+        if self.x_in_lanes { (self.first + lane, self.one) } else { (self.one, self.first + lane) }
+    }
+}
+
+/// Columns on one side of pairs.
+type Members<'a, T> = &'a [&'a T];
 
 impl Pass {
     /// For series of `rows` rows; `min_samples` below 2 is 2.
@@ -235,60 +255,119 @@ impl Pass {
             w: window_size.min(rows.max(1)),
             kappa: kappa(window_size),
             least: min_samples.max(2) as f64,
-            x: Side::default(),
+            xs: Vec::new(),
             y: Side::default(),
             suffix: Vec::new(),
             out: Vec::new(),
         }
     }
 
-    /// Correlates each of `xs`, lagged by `x_lag`, with each of `ys` at each lag, from row `from` on or from the
-    /// start of its tile. `emit(x, lag, rows)` gets the rows in order, some at a time: for each a value per column of `ys`.
+    /// Correlates each of `xs`, lagged by `x_lag`, with each of `ys` at each lag, from row `from` on or from the start of
+    /// its tile: those groups of eight columns that are `wanted`, by their first columns. Each pair's rows come in order,
+    /// some at a time.
     ///
     /// # Panics
-    /// If there are more than eight columns on a side, or if their lengths differ.
+    /// If the lengths of columns differ.
     pub fn run<T: Source + ?Sized>(
         &mut self,
-        (xs, x_lag): (&[&T], usize),
-        (ys, y_lags): (&[&T], &[usize]),
+        (xs, x_lag): (Members<T>, usize),
+        (ys, y_lags): (Members<T>, &[usize]),
         from: usize,
-        mut emit: impl FnMut(usize, usize, &[Row]),
+        wanted: impl Fn(usize, usize) -> bool,
+        mut emit: impl FnMut(Results),
     ) {
-        assert!(xs.len() <= LANES && ys.len() <= LANES, "{} and {} columns", xs.len(), ys.len());
         let Some(n) = xs.first().map(|x| x.len()) else { return };
         assert!(xs.iter().chain(ys).all(|column| column.len() == n), "columns of one length");
         let w = self.w;
         let per_tile = (TILE / w).max(1) * w;
+        self.xs.resize_with(xs.len().div_ceil(LANES), Side::default);
         let mut first = from / per_tile * per_tile;
         while first < n {
             let tile = Tile { w, first, rows: per_tile.min(n - first), kappa: self.kappa };
-            self.x.prepare(tile, xs, x_lag);
-            for (lag_at, &lag) in y_lags.iter().enumerate() {
-                self.y.prepare(tile, ys, lag);
-                let mut lane = 0;
-                while lane < xs.len() {
-                    let width = match xs.len() - lane {
-                        1 => 1,
-                        2 => 2,
-                        _ => 4,
-                    };
-                    self.out.resize(width * tile.rows, [0.0; LANES]);
-                    self.suffix.resize((6.max(width)) * w, [0.0; LANES]);
-                    let Self { x, y, suffix, out, least, .. } = self;
-                    let pairs = Pairs { tile, x, y, lane, least: *least, suffix, out };
-                    match width {
-                        1 => dispatch(Wide::<1>(pairs)),
-                        2 => dispatch(Wide::<2>(pairs)),
-                        _ => dispatch(Wide::<4>(pairs)),
+            for (side, columns) in self.xs.iter_mut().zip(xs.chunks(LANES)) {
+                side.prepare(tile, columns, x_lag);
+            }
+            for (lag, &y_lag) in y_lags.iter().enumerate() {
+                for (y, y_columns) in ys.chunks(LANES).enumerate() {
+                    self.y.prepare(tile, y_columns, y_lag);
+                    for (x, x_columns) in xs.chunks(LANES).enumerate() {
+                        if !wanted(x * LANES, y * LANES) {
+                            continue;
+                        }
+                        let x_in_lanes = y_columns.len() < x_columns.len();
+                        let (one, lanes) = if x_in_lanes { (y, x) } else { (x, y) };
+                        let members = if x_in_lanes {
+                            [y_columns.len(), x_columns.len()]
+                        } else {
+                            [x_columns.len(), y_columns.len()]
+                        };
+                        self.group(tile, x, x_in_lanes, members[0], |k, rows| {
+                            emit(Results {
+                                lag,
+                                one: one * LANES + k,
+                                first: lanes * LANES,
+                                lanes: members[1],
+                                x_in_lanes,
+                                rows,
+                            });
+                        });
                     }
-                    for (k, out) in self.out.chunks_exact(tile.rows).enumerate().take(xs.len() - lane) {
-                        emit(lane + k, lag_at, out);
-                    }
-                    lane += width;
                 }
             }
             first += tile.rows;
         }
+    }
+
+    /// All pairs of group `x` with the y at hand. One side lies in the lanes, `members` columns of the other go against it.
+    fn group(&mut self, tile: Tile, x: usize, x_in_lanes: bool, members: usize, mut emit: impl FnMut(usize, &[Row])) {
+        let Self { xs, y, suffix, out, least, .. } = self;
+        let (x, y) = if x_in_lanes { (&*y, &xs[x]) } else { (&xs[x], &*y) };
+        let mut lane = 0;
+        while lane < members {
+            let width = match members - lane {
+                1 => 1,
+                2 => 2,
+                _ => 4,
+            };
+            out.resize(width * tile.rows, [0.0; LANES]);
+            suffix.resize(6.max(width) * tile.w, [0.0; LANES]);
+            let pairs = Pairs { tile, x, y, lane, least: *least, suffix, out };
+            match width {
+                1 => dispatch(Wide::<1>(pairs)),
+                2 => dispatch(Wide::<2>(pairs)),
+                _ => dispatch(Wide::<4>(pairs)),
+            }
+            for (k, rows) in out.chunks_exact(tile.rows).enumerate().take(members - lane) {
+                emit(lane + k, rows);
+            }
+            lane += width;
+        }
+    }
+
+    /// As [`Pass::run`] over all rows, each pair's results into its sink: those of the first x and the first y at all lags
+    /// come first, then those of the first x and the second y. Where there is no sink they are dropped.
+    ///
+    /// # Panics
+    /// As [`Pass::run`], and if there is not a place for each pair and lag.
+    pub fn write<T: Source + ?Sized, K: Sink>(
+        &mut self,
+        (xs, x_lag): (Members<T>, usize),
+        (ys, y_lags): (Members<T>, &[usize]),
+        wanted: impl Fn(usize, usize) -> bool,
+        sinks: &mut [Option<K>],
+    ) {
+        assert_eq!(sinks.len(), xs.len() * ys.len() * y_lags.len(), "a place for each pair and lag");
+        let mut column = Vec::new();
+        self.run((xs, x_lag), (ys, y_lags), 0, wanted, |results| {
+            for lane in 0..results.lanes {
+                let (x, y) = results.pair(lane);
+                if let Some(sink) = &mut sinks[(x * ys.len() + y) * y_lags.len() + results.lag] {
+                    column.clear();
+                    column.extend(results.rows.iter().map(|row| row[lane]));
+                    sink.push(&column);
+                }
+            }
+        });
     }
 }
 
@@ -378,17 +457,18 @@ impl Pairs<'_> {
         let (one, minus) = (s.splat(1.0), s.splat(-1.0));
         let (x_values, y_values) = (&self.x.values[at + w..][..rows], &self.y.values[at + w..][..rows]);
         let (x_sum, x_inverse) = (&self.x.sum[b * w..][..rows], &self.x.inverse[b * w..][..rows]);
-        let (y_mean, y_inverse) = (&self.y.mean[b * w..][..rows], &self.y.inverse[b * w..][..rows]);
+        let (y_sum, y_inverse) = (&self.y.sum[b * w..][..rows], &self.y.inverse[b * w..][..rows]);
+        let per_n = s.div(one, s.splat(w as f64));
         for j in 0..rows {
             let (x, y) = (lanes::<N>(&x_values[j], lane), s.load(&y_values[j]));
             let (x_sum, x_inverse) = (lanes::<N>(&x_sum[j], lane), lanes::<N>(&x_inverse[j], lane));
-            let (y_mean, y_inverse) = (s.load(&y_mean[j]), s.load(&y_inverse[j]));
+            let (y_sum, y_inverse) = (s.load(&y_sum[j]), s.load(&y_inverse[j]));
             for k in 0..N {
                 sums[k] = s.add(sums[k], s.mul(s.splat(x[k]), y));
                 let left = if j + 1 < w { s.load(&suffix[j + 1][k]) } else { zero };
                 let total = s.add(left, sums[k]);
-                let product = s.sub(total, s.mul(s.splat(x_sum[k]), y_mean));
-                let r = s.mul(s.mul(product, s.splat(x_inverse[k])), y_inverse);
+                let product = s.sub(total, s.mul(s.mul(s.splat(x_sum[k]), y_sum), per_n));
+                let r = s.mul(product, s.mul(s.splat(x_inverse[k]), y_inverse));
                 // NaN stays
                 let r = s.min(one, s.max(minus, r));
                 s.store(s.add(r, zero), &mut self.out[k * self.tile.rows + b * w + j]);
@@ -424,8 +504,8 @@ impl Pairs<'_> {
             let per_n = s.div(one, n);
             let (mean_x, mean_y) = (s.mul(sx, per_n), s.mul(sy, per_n));
             let (vx, vy) = (s.sub(sxx, s.mul(sx, mean_x)), s.sub(syy, s.mul(sy, mean_y)));
-            let product = s.sub(sxy, s.mul(sx, mean_y));
-            let r = s.mul(s.mul(product, s.div(one, s.sqrt(vx))), s.div(one, s.sqrt(vy)));
+            let product = s.sub(sxy, s.mul(s.mul(sx, sy), per_n));
+            let r = s.mul(product, s.mul(s.div(one, s.sqrt(vx)), s.div(one, s.sqrt(vy))));
             let r = s.add(s.min(one, s.max(s.splat(-1.0), r)), zero);
             // too few readings, or none that differ
             let constant = s.max(s.splat(x.constant[b * w + j][lane]), s.load(&y.constant[b * w + j]));
@@ -523,34 +603,6 @@ impl Kernel for Push<'_> {
     }
 }
 
-/// The columns on one side of some pairs, at most eight.
-type Members<'a, T> = &'a [&'a T];
-
-impl Pass {
-    /// As [`Pass::run`] over all rows, each pair's results into a sink: those of the first x and the first lag first, then
-    /// its other lags, then the other xs.
-    ///
-    /// # Panics
-    /// As [`Pass::run`], and if there is not a sink for each pair and lag.
-    pub fn write<T: Source + ?Sized, K: Sink>(
-        &mut self,
-        (xs, x_lag): (Members<T>, usize),
-        (ys, y_lags): (Members<T>, &[usize]),
-        sinks: &mut [K],
-    ) {
-        assert_eq!(sinks.len(), xs.len() * ys.len() * y_lags.len(), "one sink for each pair and lag");
-        let mut column = Vec::new();
-        self.run((xs, x_lag), (ys, y_lags), 0, |x, lag, rows| {
-            let first = (x * y_lags.len() + lag) * ys.len();
-            for (lane, sink) in sinks[first..first + ys.len()].iter_mut().enumerate() {
-                column.clear();
-                column.extend(rows.iter().map(|row| row[lane]));
-                sink.push(&column);
-            }
-        });
-    }
-}
-
 /// What becomes of the rolling correlations of a pair at one lag.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reduce {
@@ -570,12 +622,21 @@ pub struct Pairwise<'a, T> {
     pub unique: bool,
 }
 
-/// A pair of groups of eight columns: the first columns of both.
-type Task = (usize, usize);
+/// Columns of a task on each side: what one column needs is prepared once for so many partners.
+pub const PER_TASK: usize = 2 * LANES;
 
-impl<T: Source + Sync> Pairwise<'_, T> {
+/// Some columns from a first one on, and from another.
+struct Task<'a, T> {
+    x: usize,
+    y: usize,
+    xs: Vec<&'a T>,
+    ys: Vec<&'a T>,
+    lags: &'a [usize],
+}
+
+impl<'b, T: Source + Sync> Pairwise<'b, T> {
     /// The pairs, in the order of results.
-    pub fn pairs(&self) -> impl Iterator<Item = (usize, usize)> + use<'_, T> {
+    pub fn pairs(&self) -> impl Iterator<Item = (usize, usize)> + use<'_, 'b, T> {
         let p = self.columns.len();
         (0..p).flat_map(move |a| (0..p).map(move |b| (a, b))).filter(|&(a, b)| self.wants(a, b))
     }
@@ -584,90 +645,93 @@ impl<T: Source + Sync> Pairwise<'_, T> {
         if self.unique { a < b } else { a != b }
     }
 
+    /// Place of a pair among the results.
+    fn place(&self, a: usize, b: usize) -> usize {
+        let p = self.columns.len();
+        if self.unique { a * (2 * p - a - 1) / 2 + b - a - 1 } else { a * (p - 1) + b - usize::from(b > a) }
+    }
+
     fn rows(&self) -> usize {
         self.columns.first().map_or(0, Source::len)
     }
 
-    fn lags(&self) -> Vec<usize> {
-        (0..=self.max_lag).collect()
-    }
-
     /// For each pair and lag one number; nothing else is kept.
     pub fn reduce(&self, pool: &ThreadPool, how: Reduce) -> Vec<f64> {
-        let lags = self.lags();
-        let rows = self.rows();
-        let results = self.by_task(pool, |pass, xs, ys| {
+        let last_row = self.rows().saturating_sub(1);
+        self.by_task(pool, |pass, Task { x, y, xs, ys, lags }| {
+            let wanted = |i: usize, j: usize| !self.unique || x + i <= y + j;
             let mut out = vec![f64::NAN; xs.len() * ys.len() * lags.len()];
+            let place = |results: &Results, lane: usize| {
+                let (i, j) = results.pair(lane);
+                (i * ys.len() + j) * lags.len() + results.lag
+            };
             match how {
                 Reduce::Farthest => {
-                    let mut extremes = vec![Extremes::default(); xs.len() * lags.len()];
-                    pass.run((xs, 0), (ys, &lags), 0, |x, lag, rows| extremes[x * lags.len() + lag].push(rows));
-                    for (out, extremes) in out.chunks_exact_mut(ys.len()).zip(&extremes) {
-                        out.iter_mut().enumerate().for_each(|(lane, out)| *out = extremes.farthest(lane));
-                    }
+                    // of eight pairs at the place of the first of them
+                    let mut extremes = vec![Extremes::default(); out.len()];
+                    pass.run((xs, 0), (ys, lags), 0, wanted, |results| {
+                        let extremes = &mut extremes[place(&results, 0)];
+                        extremes.push(results.rows);
+                        (0..results.lanes).for_each(|lane| out[place(&results, lane)] = extremes.farthest(lane));
+                    });
                 }
-                Reduce::Last => pass.run((xs, 0), (ys, &lags), rows.saturating_sub(1), |x, lag, rows| {
-                    let last = rows.last().expect("a tile has rows");
-                    out[(x * lags.len() + lag) * ys.len()..][..ys.len()].copy_from_slice(&last[..ys.len()]);
+                Reduce::Last => pass.run((xs, 0), (ys, lags), last_row, wanted, |results| {
+                    let last = results.rows.last().expect("a tile has rows");
+                    (0..results.lanes).for_each(|lane| out[place(&results, lane)] = last[lane]);
                 }),
             }
             out
-        });
-        self.in_order(results).collect()
+        })
     }
 
     /// For each pair and lag a sink with its results, and the result that is farthest from 0.
-    pub fn write<K: Sink + Send>(
-        &self,
-        pool: &ThreadPool,
-        sink: impl Fn(&T, &T) -> K + Sync + Send,
-    ) -> impl Iterator<Item = (K, f64)> {
-        let lags = self.lags();
-        let results = self.by_task(pool, |pass, xs, ys| {
-            let mut sinks: Vec<Watched<K>> =
-                xs.iter().flat_map(|x| lags.iter().flat_map(|_| ys.iter().map(|y| Watched::new(sink(x, y))))).collect();
-            pass.write((xs, 0), (ys, &lags), &mut sinks);
-            sinks.into_iter().map(|watched| Some((watched.sink, watched.farthest))).collect()
+    pub fn write<K: Sink + Send>(&self, pool: &ThreadPool, sink: impl Fn(&T, &T) -> K + Sync + Send) -> Vec<(K, f64)> {
+        let results = self.by_task(pool, |pass, Task { x, y, xs, ys, lags }| {
+            let wanted = |i: usize, j: usize| !self.unique || x + i <= y + j;
+            let mut sinks: Vec<Option<Watched<K>>> = Vec::with_capacity(xs.len() * ys.len() * lags.len());
+            for (i, a) in xs.iter().enumerate() {
+                for (j, b) in ys.iter().enumerate() {
+                    let own = || self.wants(x + i, y + j).then(|| Watched { sink: sink(a, b), farthest: f64::NAN });
+                    sinks.extend(lags.iter().map(|_| own()));
+                }
+            }
+            pass.write((xs, 0), (ys, lags), wanted, &mut sinks);
+            sinks
         });
-        self.in_order(results).map(|result| result.expect("each result is taken once"))
+        let taken = results.into_iter().map(|watched| watched.expect("each pair has a task"));
+        taken.map(|Watched { sink, farthest }| (sink, farthest)).collect()
     }
 
-    fn by_task<R: Send>(
+    /// `f` gives a result for each x, y and lag of a task; they are put into the order of pairs and lags.
+    fn by_task<R: Default + Send>(
         &self,
         pool: &ThreadPool,
-        f: impl Fn(&mut Pass, Members<T>, Members<T>) -> Vec<R> + Sync + Send,
-    ) -> Vec<(Task, Vec<R>)> {
+        f: impl Fn(&mut Pass, &Task<T>) -> Vec<R> + Sync + Send,
+    ) -> Vec<R> {
         let p = self.columns.len();
-        let groups = || (0..p).step_by(LANES);
-        let tasks: Vec<Task> =
-            groups().flat_map(|x| groups().map(move |y| (x, y))).filter(|&(x, y)| !self.unique || x <= y).collect();
-        let cells = p * p * (self.max_lag + 1) * self.rows() / LANES;
-        let group = |first: usize| -> Vec<&T> { self.columns[first..p.min(first + LANES)].iter().collect() };
-        parallel::map(
-            pool,
-            tasks.len(),
-            cells,
-            || Pass::new(self.window_size, self.min_samples, self.rows()),
-            |pass, task| {
-                let (x, y) = tasks[task];
-                ((x, y), f(pass, &group(x), &group(y)))
-            },
-        )
-    }
-
-    /// Results by task, put into the order of pairs and lags.
-    fn in_order<R: Default>(&self, mut results: Vec<(Task, Vec<R>)>) -> impl Iterator<Item = R> {
-        let lags = self.max_lag + 1;
-        let places: Vec<(usize, usize)> = self
-            .pairs()
-            .flat_map(|(a, b)| {
-                let group = (a / LANES * LANES, b / LANES * LANES);
-                let task = results.binary_search_by_key(&group, |(task, _)| *task).expect("a task for each pair");
-                let members = LANES.min(self.columns.len() - group.1);
-                (0..lags).map(move |lag| (task, (a % LANES * lags + lag) * members + b % LANES))
-            })
+        let lags: Vec<usize> = (0..=self.max_lag).collect();
+        let members = |first: usize| self.columns[first..p.min(first + PER_TASK)].iter().collect();
+        let firsts = || (0..p).step_by(PER_TASK);
+        let tasks: Vec<Task<T>> = firsts()
+            .flat_map(|x| firsts().map(move |y| (x, y)))
+            .filter(|(x, y)| !self.unique || x <= y)
+            .map(|(x, y)| Task { x, y, xs: members(x), ys: members(y), lags: &lags })
             .collect();
-        places.into_iter().map(move |(task, at)| std::mem::take(&mut results[task].1[at]))
+        let cells = p * p * lags.len() * self.rows() / LANES;
+        let pass = || Pass::new(self.window_size, self.min_samples, self.rows());
+        let results = parallel::map(pool, tasks.len(), cells, pass, |pass, i| f(pass, &tasks[i]));
+        let mut out: Vec<R> = Vec::new();
+        out.resize_with(self.pairs().count() * lags.len(), R::default);
+        for (Task { x, y, ys, .. }, results) in tasks.iter().zip(results) {
+            for (at, result) in results.into_iter().enumerate() {
+                let (pair, lag) = (at / lags.len(), at % lags.len());
+                let (a, b) = (x + pair / ys.len(), y + pair % ys.len());
+                if self.wants(a, b) {
+                    out[self.place(a, b) * lags.len() + lag] = result;
+                }
+            }
+        }
+        out
     }
 }
 
@@ -675,12 +739,6 @@ impl<T: Source + Sync> Pairwise<'_, T> {
 struct Watched<K> {
     sink: K,
     farthest: f64,
-}
-
-impl<K> Watched<K> {
-    fn new(sink: K) -> Self {
-        Self { sink, farthest: f64::NAN }
-    }
 }
 
 impl<K: Sink> Sink for Watched<K> {
@@ -707,6 +765,6 @@ pub fn farthest_lag(by_lag: &[f64]) -> Option<(usize, f64)> {
 pub fn evaluate(x: &[f64], y: &[f64], window_size: usize, min_samples: usize, lag: usize) -> Vec<f64> {
     let mut out = Vec::with_capacity(x.len());
     let mut pass = Pass::new(window_size, min_samples, x.len());
-    pass.run((&[x], 0), (&[y], &[lag]), 0, |_, _, rows| out.extend(rows.iter().map(|row| row[0])));
+    pass.run((&[x], 0), (&[y], &[lag]), 0, |_, _| true, |results| out.extend(results.rows.iter().map(|row| row[0])));
     out
 }
