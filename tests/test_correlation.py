@@ -346,7 +346,11 @@ def test_null_nan_and_infinities_are_alike() -> None:
     expected = pl.DataFrame(np.where(holes, np.nan, values).T, schema=["a", "b"]).fill_nan(None)
     for hole in (np.nan, np.inf, -np.inf):
         frame = pl.DataFrame(np.where(holes, hole, values).T, schema=["a", "b"])
-        for expr in (acm.rolling_corr("a", "b", 9), acm.correlation(["a", "b"]), acm.correlation(["a", "b"], "spearman")):
+        for expr in (
+            acm.rolling_corr("a", "b", 9),
+            acm.correlation(["a", "b"]),
+            acm.correlation(["a", "b"], "spearman"),
+        ):
             same(frame.select(expr), expected.select(expr))
 
 
@@ -369,7 +373,9 @@ def test_results_stay_within_one(dtype: type[pl.DataType]) -> None:
 # --- second opinions -------------------------------------------------------------------------------------------------
 
 DATA = FRAME.select(pl.col(SENSORS).cast(pl.Float64))
-PANDAS = pd.DataFrame({name: DATA[name].fill_null(np.nan).to_numpy() for name in SENSORS}).replace([np.inf, -np.inf], np.nan)
+PANDAS = pd.DataFrame({name: DATA[name].fill_null(np.nan).to_numpy() for name in SENSORS}).replace(
+    [np.inf, -np.inf], np.nan
+)
 
 
 def close(ours: pl.Series, theirs: Any, tolerance: float = 1e-9) -> None:
@@ -460,9 +466,7 @@ def exactly(x: list[float], y: list[float]) -> float:
     """Pearson's correlation by rational arithmetic, rounded at the end."""
     columns = [[Fraction(v) for v in column] for column in (x, y)]
     centred = [[v - sum(column) / len(column) for v in column] for column in columns]
-    xx, yy, xy = (
-        sum(a * b for a, b in zip(centred[i], centred[j], strict=True)) for i, j in ((0, 0), (1, 1), (0, 1))
-    )
+    xx, yy, xy = (sum(a * b for a, b in zip(centred[i], centred[j], strict=True)) for i, j in ((0, 0), (1, 1), (0, 1)))
     return math.copysign(math.sqrt(xy * xy / (xx * yy)), xy)
 
 

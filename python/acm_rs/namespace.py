@@ -130,9 +130,7 @@ class AcmNamespace:
             by=by,
         )
 
-    def rolling_corr(
-        self, other: str | pl.Expr, window_size: int, *, lag: int = 0, min_samples: int = 2
-    ) -> pl.Expr:
+    def rolling_corr(self, other: str | pl.Expr, window_size: int, *, lag: int = 0, min_samples: int = 2) -> pl.Expr:
         """Correlation with another column in the trailing window. See :func:`acm_rs.rolling_corr`."""
         return features.rolling_corr(self._expr, other, window_size, lag=lag, min_samples=min_samples)
 
@@ -146,7 +144,7 @@ class AcmNamespace:
         unique: bool = True,
         reduce: Reduce = None,
     ) -> pl.Expr:
-        """Rolling correlations of all pairs of columns with lags. See :func:`acm_rs.pairwise_lag_corr`."""
+        """All pairs of columns with lags: rolling correlations. See :func:`acm_rs.pairwise_lag_corr`."""
         return features.pairwise_lag_corr(
             self._expr,
             max_lag,

@@ -4,7 +4,8 @@ What holds for all of them:
 
 - **Missing** means null, NaN or an infinity. Correlations are taken over the rows where both readings of a pair are
   present (pairwise complete, as in pandas).
-- No result lies outside [-1, 1], is NaN or infinite. Where one side is constant, or too few rows are common, it is null.
+- No result lies outside [-1, 1], is NaN or infinite. Where one side is constant, or too few rows are common, it is
+  null.
 - Sums are taken about an anchor near the data: an offset of 1e8, or a spike that has left the window, costs no digits.
 - Results do not depend on chunks, on the engine or on the number of threads.
 """
@@ -109,7 +110,7 @@ def pairwise_lag_corr(
     unique: bool = True,
     reduce: Reduce = None,
 ) -> pl.Expr:
-    """Rolling correlations of all pairs of columns, the second of each pair lagged by 0 to `max_lag` rows.
+    """All pairs of columns: rolling correlations, the second of each pair lagged by 0 to `max_lag` rows.
 
     Each is what `rolling_corr` gives for the pair and the lag. With `reduce`, a table with a row per pair (and lag)
     takes the place of a column per pair and lag, and no such column is ever made: 500 columns with lags 0 to 3 are
@@ -128,8 +129,8 @@ def pairwise_lag_corr(
     min_corr : float
         Pairs that matter, 0 to 1: those of which at least one result, at any lag and in any row (with
         ``reduce="last"`` in the last row), is at least this far from 0; all lags of such a pair are kept. Other pairs
-        are left out of a table; without `reduce`, where the columns of the result must be known before anything is computed,
-        theirs are null. Default 0: all pairs.
+        are left out of a table; without `reduce`, where the columns of the result must be known before anything is
+        computed, theirs are null. Default 0: all pairs.
     unique : bool
         Default True: each pair once, ``(a, b)`` with ``a`` before ``b`` in the order of `columns`, so that only ``b``
         is ever lagged. False: both ``(a, b)`` and ``(b, a)``.
