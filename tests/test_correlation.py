@@ -89,9 +89,8 @@ def test_names_and_dtypes() -> None:
         assert frame.select(expr).schema == {"pairwise_lag_corr": pl.Struct(table)}
     for columns in (["f", "b"], pl.col("f", "b"), cs.by_name("f", "b"), pl.struct("f", "b")):
         matrix = frame.select(acm.correlation(columns))
-        assert matrix.schema == {"correlation": pl.Struct(dict.fromkeys(["b", "f"], pl.Float64))} or matrix.schema == {
-            "correlation": pl.Struct(dict.fromkeys(["f", "b"], pl.Float64))
-        }
+        order = ["b", "f"] if cs.is_selector(columns) else ["f", "b"]
+        assert matrix.schema == {"correlation": pl.Struct(dict.fromkeys(order, pl.Float64))}
 
 
 @every_expression
@@ -277,7 +276,7 @@ def test_pairs_need_two_columns() -> None:
 
 def test_the_other_column_must_have_a_value_for_each_row() -> None:
     for other in (pl.col("b").head(3), pl.col("b").head(0), pl.lit(1.0)):
-        with pytest.raises(ComputeError, match="acm.rolling_corr: `other` must have a value for each of the 250 rows"):
+        with pytest.raises(ComputeError, match=r"acm\.rolling_corr: `other` must have a value for each of the 250 rows"):
             FRAME.select(acm.rolling_corr("a", other, 4))
 
 
@@ -293,7 +292,7 @@ def test_an_unknown_column_is_polars_own_error() -> None:
 def test_constant_columns_and_columns_without_overlap_are_null() -> None:
     row = pl.int_range(40)
     frame = pl.select(
-        stuck=pl.lit(0.1).repeat_by(40).explode() if False else pl.repeat(0.1, 40),
+        stuck=pl.repeat(0.1, 40),
         x=(row * 7 % 11).cast(pl.Float64),
         odd=pl.when(row % 2 == 1).then(row * 3 % 7).cast(pl.Float64),
         even=pl.when(row % 2 == 0).then(row * 5 % 9).cast(pl.Float64),
@@ -388,7 +387,6 @@ def close(ours: pl.Series, theirs: Any, tolerance: float = 1e-9) -> None:
 @pytest.mark.parametrize("lag", [0, 1, 5])
 @pytest.mark.parametrize(("window", "least"), [(4, 3), (16, 3), (16, 16), (120, 2)])
 def test_pandas_agrees_on_rolling_correlations(window: int, least: int, lag: int) -> None:
-    # readings of no more than two decimals: a constant window is one for pandas too, if its sums have forgotten the past
     for a, b in itertools.permutations(["a", "b", "f"], 2):
         theirs = PANDAS[a].rolling(window, min_periods=least).corr(PANDAS[b].shift(lag))
         close(DATA.select(acm.rolling_corr(a, b, window, lag=lag, min_samples=least)).to_series(), theirs)

@@ -27,7 +27,7 @@ const WIDE: usize = 3;
 /// Largest squared distance between anchor and mean, in variances: costs up to two digits.
 const KAPPA: f64 = 64.0;
 /// How many readings of a column its anchor is taken from.
-const SAMPLE: usize = 63;
+const SAMPLE: usize = 31;
 /// Bounds of the number of parts.
 const PARTS: (usize, usize) = (4, 16);
 
@@ -388,6 +388,10 @@ impl<'a> Panels<'a> {
         }
     }
 
+    fn panel<'b>(&self, of: &'b [Row], group: usize) -> &'b [Row] {
+        &of[group * BLOCK..][..self.rows]
+    }
+
     /// Packs the rows from `start` on, and adds up their sums. None if a column said to be clean is not.
     fn pack(&mut self, sums: &mut Sums, start: usize, rows: usize) -> Option<()> {
         self.rows = rows;
@@ -456,16 +460,17 @@ impl Kernel for Products<'_, '_> {
         let Sums { squares, at, .. } = sums;
         for x in 0..panels.groups {
             let mut y = x;
-            // wide products of the clean groups, as long as the registers hold them
+            let values = panels.panel(&panels.values, x);
+            // wide products of the clean groups, where the registers hold them
             if S::REGISTERS >= 32 {
                 while y + WIDE <= panels.clean {
-                    let places = [at.of(x, y), at.of(x, y + 1), at.of(x, y + 2)];
-                    product::<S, 8, WIDE>(s, &panels.values, &panels.values, x, y, panels.rows, squares, places);
+                    let others = [0, 1, 2].map(|k| panels.panel(&panels.values, y + k));
+                    product::<S, 8, WIDE>(s, values, others, squares, [0, 1, 2].map(|k| at.of(x, y + k)));
                     y += WIDE;
                 }
             }
             while y < panels.clean {
-                narrow(s, &panels.values, &panels.values, x, y, panels.rows, squares, at.of(x, y));
+                narrow(s, values, panels.panel(&panels.values, y), &mut squares[at.of(x, y)]);
                 y += 1;
             }
             for y in y..panels.groups {
@@ -478,7 +483,7 @@ impl Kernel for Products<'_, '_> {
                     (XX, &panels.squares, &panels.present),
                     (YY, &panels.present, &panels.squares),
                 ] {
-                    narrow(s, left, right, x, y, panels.rows, squares, place + k);
+                    narrow(s, panels.panel(left, x), panels.panel(right, y), &mut squares[place + k]);
                 }
             }
         }
@@ -487,44 +492,28 @@ impl Kernel for Products<'_, '_> {
 
 /// One square, in as many lanes at once as the registers hold.
 #[inline(always)]
-fn narrow<S: Simd>(
-    s: S,
-    left: &[Row],
-    right: &[Row],
-    x: usize,
-    y: usize,
-    rows: usize,
-    squares: &mut [Square],
-    place: usize,
-) {
+fn narrow<S: Simd>(s: S, left: &[Row], right: &[Row], square: &mut Square) {
+    let squares = std::slice::from_mut(square);
     if S::REGISTERS >= 32 {
-        product::<S, 8, 1>(s, left, right, x, y, rows, squares, [place]);
+        product::<S, 8, 1>(s, left, [right], squares, [0]);
     } else if S::REGISTERS >= 8 {
-        product::<S, 4, 1>(s, left, right, x, y, rows, squares, [place]);
+        product::<S, 4, 1>(s, left, [right], squares, [0]);
     } else {
-        product::<S, 2, 1>(s, left, right, x, y, rows, squares, [place]);
+        product::<S, 2, 1>(s, left, [right], squares, [0]);
     }
 }
 
-/// Adds the products of group `x` of `left` with the groups from `y` on of `right` to their squares, `LANES_AT_ONCE`
-/// lanes of x at a time. Each sum runs over the rows in their order, whatever the shape.
+/// Adds the products of one group of columns with some others to their squares, `AT_ONCE` columns of the one at a time.
+/// Each sum runs over the rows in their order, whatever the shape.
 #[inline(always)]
-#[allow(clippy::too_many_arguments)]
 fn product<S: Simd, const AT_ONCE: usize, const N: usize>(
     s: S,
     left: &[Row],
-    right: &[Row],
-    x: usize,
-    y: usize,
-    rows: usize,
+    rights: [&[Row]; N],
     squares: &mut [Square],
     places: [usize; N],
 ) {
-    let left = &left[x * BLOCK..][..rows];
-    let mut rights = [&right[..0]; N];
-    for (k, panel) in rights.iter_mut().enumerate() {
-        *panel = &right[(y + k) * BLOCK..][..rows];
-    }
+    let rights = rights.map(|right| &right[..left.len()]);
     for lane in (0..LANES).step_by(AT_ONCE) {
         let mut sums = [[s.splat(0.0); N]; AT_ONCE];
         for (q, row) in left.iter().enumerate() {
