@@ -276,7 +276,7 @@ def test_pairs_need_two_columns() -> None:
 
 def test_the_other_column_must_have_a_value_for_each_row() -> None:
     for other in (pl.col("b").head(3), pl.col("b").head(0), pl.lit(1.0)):
-        with pytest.raises(ComputeError, match=r"acm\.rolling_corr: `other` must have a value for each of the 250 rows"):
+        with pytest.raises(ComputeError, match=r"`other` must have a value for each of the 250 rows"):
             FRAME.select(acm.rolling_corr("a", other, 4))
 
 

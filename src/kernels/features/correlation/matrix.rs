@@ -27,7 +27,7 @@ const WIDE: usize = 3;
 /// Largest squared distance between anchor and mean, in variances: costs up to two digits.
 const KAPPA: f64 = 64.0;
 /// How many readings of a column its anchor is taken from.
-const SAMPLE: usize = 31;
+const SAMPLE: usize = 15;
 /// Bounds of the number of parts.
 const PARTS: (usize, usize) = (4, 16);
 
@@ -42,7 +42,7 @@ pub fn pearson(pool: &ThreadPool, columns: &Columns) -> Vec<f64> {
     let p = columns.len();
     let n = columns.first().map_or(0, |column| column.len());
     assert!(columns.iter().all(|column| column.len() == n), "columns of one length");
-    let anchors = parallel::map(pool, p, n * p, || (), |_, i| anchor(columns[i]));
+    let anchors = parallel::map(pool, p, SAMPLE * p, || (), |_, i| anchor(columns[i]));
     let order: Vec<usize> = (0..p).collect();
     // most data has nothing missing: found out on the way
     if let Some(sums) = Sums::of(pool, columns, &anchors, &order, p) {
