@@ -256,14 +256,13 @@ impl Sums {
             pool,
             parts,
             n * p,
-            || (),
-            |_, part| {
+            || Panels::new(columns, anchors, order, groups, clean),
+            |panels, part| {
                 let mut sums = Sums::new(n, p, clean);
-                let mut panels = Panels::new(columns, anchors, order, groups, clean);
                 let end = n.min((part + 1) * rows);
                 for start in (part * rows..end).step_by(BLOCK) {
                     panels.pack(&mut sums, start, BLOCK.min(end - start))?;
-                    dispatch(Products { panels: &panels, sums: &mut sums });
+                    dispatch(Products { panels, sums: &mut sums });
                 }
                 Some(sums)
             },
