@@ -11,7 +11,8 @@
 //! Cost: n p^2 / 2 multiplications and additions; memory p^2 per part. Spearman sorts every column, and re-ranks both columns of
 //! every pair with missing readings.
 //!
-//! Against nalgebra's product (full, not triangular) this takes a quarter of the time, see the benches.
+//! Not taken: a library's matrix product, which wants the columns centred in a matrix of their own first, and takes the
+//! full square, or needs a second pass for the triangle.
 
 use rayon::ThreadPool;
 
