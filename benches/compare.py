@@ -34,7 +34,7 @@ from itertools import pairwise
 from pathlib import Path
 from statistics import median
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, Literal
 
 THREADS = min(2, os.cpu_count() or 1)
 # read by the libraries when they load, hence before any of them is imported
@@ -566,6 +566,186 @@ def robust_z_peers(window: int) -> list[Contender]:
     ]
 
 
+# --- correlations --------------------------------------------------------------------------------------------------
+
+# sums that are carried along keep the errors of what has left the window
+CARRIED = {"corr": 1e-8}
+MAX_LAG = 3
+
+
+@cache
+def numba_correlation(parallel: bool = True) -> Any:
+    """Compile five sliding sums per pair, threads over pairs: x against each row of y, readings without gaps."""
+    numba, np = need("numba"), need("numpy")
+    prange = numba.prange
+
+    @numba.njit(parallel=parallel, error_model="numpy")
+    def rolling(x: Any, y: Any, width: int) -> Any:
+        out = np.empty_like(y)
+        for k in prange(y.shape[0]):
+            sx, sy, sxx, syy, sxy = 0.0, 0.0, 0.0, 0.0, 0.0
+            for row in range(y.shape[1]):
+                a, b = x[row], y[k, row]
+                sx, sy, sxx, syy, sxy = sx + a, sy + b, sxx + a * a, syy + b * b, sxy + a * b
+                n = row + 1
+                if row >= width:
+                    a, b = x[row - width], y[k, row - width]
+                    sx, sy, sxx, syy, sxy = sx - a, sy - b, sxx - a * a, syy - b * b, sxy - a * b
+                    n = width
+                out[k, row] = (n * sxy - sx * sy) / np.sqrt((n * sxx - sx * sx) * (n * syy - sy * sy))
+            out[k, 0] = np.nan
+        return out
+
+    return rolling
+
+
+def rolling_correlation(window: int) -> list[Contender]:
+    """Enter the first sensor against all others."""
+
+    def one_call(data: Data) -> Run:
+        first, *others = data.columns
+        return lambda: data.frame.select(acm.rolling_corr(others, first, window))
+
+    def lazy(data: Data) -> Run:
+        first, *others = data.columns
+        return lambda: data.frame.lazy().select(acm.rolling_corr(others, first, window)).collect()
+
+    def expanded(data: Data) -> Run:
+        first, *others = data.columns
+        return lambda: data.frame.select(acm.rolling_corr(pl.col(others), first, window))
+
+    def by_polars(data: Data) -> Run:
+        first, *others = data.columns
+        return lambda: data.frame.select(
+            pl.rolling_corr(name, first, window_size=window, min_samples=2).alias(name) for name in others
+        )
+
+    def by_pandas(data: Data) -> Run:
+        frame, (first, *others) = data.pandas, data.columns
+        return lambda: frame[others].rolling(window, min_periods=2).corr(frame[first])
+
+    def by_numbagg(data: Data) -> Run:
+        np, numbagg, matrix = need("numpy"), need("numbagg"), data.matrix
+        first, others = matrix[0], matrix[1:]
+        return lambda: numbagg.move_corr(others, np.broadcast_to(first, others.shape), window=window, min_count=2)
+
+    def by_numba(data: Data) -> Run:
+        matrix = data.matrix
+        first, others = matrix[0], matrix[1:]
+        return lambda: numba_correlation(parallel=matrix.size > 100_000)(first, others, window)
+
+    def frame_values(_: Data, frame: Any) -> Arrays:
+        if isinstance(frame, pl.DataFrame) and frame.width == 1 and isinstance(frame.dtypes[0], pl.Struct):
+            frame = frame.unnest(frame.columns)
+        return {"corr": frame.to_numpy().T}
+
+    def values(_: Data, array: Any) -> Arrays:
+        return {"corr": array}
+
+    own = {"one call": one_call, "lazy": lazy, "expanded": expanded}
+    return [
+        *(Contender(name, form, frame_values, tolerance={"corr": 0.0}, ours=True) for name, form in own.items()),
+        Contender("Polars", by_polars, frame_values, tolerance=CARRIED),
+        Contender("pandas", by_pandas, frame_values, needs=("pandas",), tolerance=CARRIED),
+        Contender("numbagg", by_numbagg, values, needs=("numbagg",), tolerance=CARRIED),
+        Contender("numba, five sums", by_numba, values, needs=("numba",), tolerance=CARRIED),
+    ]
+
+
+def pairwise_correlation(window: int) -> list[Contender]:
+    """Enter the largest |r| of every pair at every lag."""
+
+    def expression(data: Data) -> pl.Expr:
+        return acm.pairwise_lag_corr(data.columns, MAX_LAG, window, reduce="max_abs")
+
+    def one_call(data: Data) -> Run:
+        return lambda: data.frame.select(expression(data))
+
+    def lazy(data: Data) -> Run:
+        return lambda: data.frame.lazy().select(expression(data)).collect()
+
+    def pairs(data: Data) -> list[tuple[int, int]]:
+        sensors = range(len(data.columns))
+        return [(i, j) for i in sensors for j in sensors if i < j]
+
+    def by_polars(data: Data) -> Run:
+        names = data.columns
+        query = [
+            pl.rolling_corr(names[i], pl.col(names[j]).shift(lag), window_size=window, min_samples=2)
+            .abs()
+            .max()
+            .alias(f"{i} {j} {lag}")
+            for i, j in pairs(data)
+            for lag in range(MAX_LAG + 1)
+        ]
+        return lambda: data.frame.select(query)
+
+    def by_numbagg(data: Data) -> Run:
+        np, numbagg, matrix = need("numpy"), need("numbagg"), data.matrix
+
+        def run() -> Any:
+            out = []
+            for sensor in range(len(matrix) - 1):
+                later = matrix[sensor + 1 :]
+                strongest = []
+                for lag in range(MAX_LAG + 1):
+                    y = later[:, : later.shape[1] - lag]
+                    r = numbagg.move_corr(np.broadcast_to(matrix[sensor, lag:], y.shape), y, window=window, min_count=2)
+                    strongest.append(np.nanmax(np.abs(r, out=r), axis=1))
+                out.append(np.stack(strongest, axis=1).ravel())
+            return np.concatenate(out)
+
+        return run
+
+    def table(_: Data, frame: pl.DataFrame) -> Arrays:
+        return {"corr": frame.unnest(frame.columns)["corr"].abs().to_numpy().reshape(-1, 1)}
+
+    def columns(_: Data, frame: pl.DataFrame) -> Arrays:
+        return {"corr": frame.to_numpy().reshape(-1, 1)}
+
+    def values(_: Data, array: Any) -> Arrays:
+        return {"corr": array.reshape(-1, 1)}
+
+    return [
+        Contender("one call", one_call, table, tolerance={"corr": 0.0}, ours=True),
+        Contender("lazy", lazy, table, tolerance={"corr": 0.0}, ours=True),
+        Contender("Polars", by_polars, columns, tolerance=CARRIED),
+        Contender("numbagg", by_numbagg, values, needs=("numbagg",), tolerance=CARRIED),
+    ]
+
+
+def correlation_matrix(method: Literal["pearson", "spearman"]) -> list[Contender]:
+    def one_call(data: Data) -> Run:
+        return lambda: data.frame.select(acm.correlation(data.columns, method))
+
+    def lazy(data: Data) -> Run:
+        return lambda: data.frame.lazy().select(acm.correlation(data.columns, method)).collect()
+
+    def by_pandas(data: Data) -> Run:
+        frame = data.pandas
+        return lambda: frame.corr(method)
+
+    def by_numpy(data: Data) -> Run:
+        np, matrix = need("numpy"), data.matrix
+        return lambda: np.corrcoef(matrix)
+
+    def values(_: Data, result: Any) -> Arrays:
+        np = need("numpy")
+        if isinstance(result, pl.DataFrame) and isinstance(result.dtypes[0], pl.Struct):
+            result = result.unnest(result.columns)
+        return {"corr": np.asarray(result)}
+
+    peers = [Contender("pandas", by_pandas, values, needs=("pandas",))]
+    if method == "pearson":
+        peers.append(Contender("NumPy", by_numpy, values, needs=("numpy",)))
+        peers.append(Contender("Polars", lambda data: lambda: data.frame.corr(), values))
+    return [
+        Contender("one call", one_call, values, tolerance={"corr": 0.0}, ours=True),
+        Contender("lazy", lazy, values, tolerance={"corr": 0.0}, ours=True),
+        *peers,
+    ]
+
+
 def mad_of(window: Any) -> float:
     np = need("numpy")
     present = window[~np.isnan(window)]
@@ -979,6 +1159,49 @@ WORKLOADS = (
         (*ours(FEATURES, OPERATIONS["features"], expand=False), *gap_witnesses(16)),
         missing=MISSING_SHARE,
         shape=QUICK_SHAPE,  # pandas' apply is slow
+    ),
+    Workload(
+        "rolling_corr",
+        "rolling correlation, 49 pairs, w = 16",
+        16,
+        tuple(rolling_correlation(16)),
+        (Goal(8.0, ("Polars", "pandas")), Goal(1.0, ("numbagg", "numba, five sums"))),
+    ),
+    Workload(
+        "pairwise_lag_corr",
+        'all pairs, lags 0 to 3, w = 16, reduce="max_abs"',
+        16,
+        tuple(pairwise_correlation(16)),
+        (Goal(10.0),),
+    ),
+    Workload(
+        "correlation_50",
+        "correlation matrix",
+        1,
+        tuple(correlation_matrix("pearson")),
+        (Goal(1.5, ("NumPy",)), Goal(30.0, ("pandas",))),
+    ),
+    Workload(
+        "correlation_500",
+        "correlation matrix, 500 sensors",
+        1,
+        tuple(contender for contender in correlation_matrix("pearson") if contender.name != "pandas"),
+        (Goal(1.5, ("NumPy",)),),
+        shape=(FULL_SHAPE[0], 500),
+    ),
+    Workload(
+        "correlation_spearman",
+        "correlation matrix, Spearman",
+        1,
+        tuple(correlation_matrix("spearman")),
+        (Goal(2.0),),
+    ),
+    Workload(
+        "correlation_with_gaps",
+        "correlation matrices, 5 % missing (agreement only)",
+        1,
+        tuple(contender for contender in correlation_matrix("pearson") if contender.name not in ("NumPy", "Polars")),
+        missing=MISSING_SHARE,
     ),
 )
 

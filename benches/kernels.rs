@@ -3,7 +3,9 @@
 
 use std::hint::black_box;
 
-use acm_rs::kernels::features::rolling::{Plan, Statistic, evaluate};
+use acm_rs::kernels::features::correlation::matrix::{pearson, spearman};
+use acm_rs::kernels::features::correlation::rolling::{self, Pairwise, Reduce};
+use acm_rs::kernels::features::rolling::{Plan, Source, Statistic, evaluate};
 use acm_rs::kernels::features::seasonal::{Clock, Periods, Seasons, offsets, subtract};
 use acm_rs::kernels::features::spectrum::Spectrum;
 use acm_rs::kernels::params::{Bands, Window};
@@ -13,7 +15,11 @@ const ROWS: usize = 10_000;
 
 /// A seeded random walk plus noise; `missing` in percent.
 fn series(rows: usize, missing: u64) -> Vec<f64> {
-    let mut state = 42_u64;
+    series_of(rows, missing, 42)
+}
+
+fn series_of(rows: usize, missing: u64, seed: u64) -> Vec<f64> {
+    let mut state = seed;
     let mut next = move || {
         state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         state >> 33
@@ -131,5 +137,34 @@ fn seasonal(c: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, rolling, spectrum, seasonal);
+/// On one thread.
+fn correlations(c: &mut Criterion) {
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build().expect("a thread");
+    let mut group = c.benchmark_group("correlation");
+    group.sample_size(20);
+    for missing in [0, 5] {
+        let columns: Vec<Vec<f64>> = (0..24).map(|k| series_of(ROWS, missing, k)).collect();
+        let views: Vec<&(dyn Source + Sync)> = columns.iter().map(|column| column as &(dyn Source + Sync)).collect();
+        for w in [4, 16, 256] {
+            let id = |name| BenchmarkId::new(name, format!("n={ROWS}/w={w}/missing={missing}%"));
+            group.throughput(Throughput::Elements(ROWS as u64));
+            let pair = || rolling::evaluate(black_box(&columns[0]), &columns[1], w, 2, 0);
+            assert!(pair().iter().all(|r| r.is_nan() || r.abs() <= 1.0));
+            group.bench_function(id("rolling_corr"), |b| b.iter(pair));
+            let all = Pairwise { columns: &columns, window_size: w, min_samples: 2, max_lag: 3, unique: true };
+            let results = all.reduce(&pool, Reduce::Farthest).len();
+            assert_eq!(results, 24 * 23 / 2 * 4);
+            group.throughput(Throughput::Elements((ROWS * results) as u64));
+            group.bench_function(id("pairwise_lag_corr"), |b| b.iter(|| all.reduce(&pool, Reduce::Farthest)));
+        }
+        let id = |name| BenchmarkId::new(name, format!("n={ROWS}/p=24/missing={missing}%"));
+        group.throughput(Throughput::Elements((ROWS * 24) as u64));
+        assert!(pearson(&pool, &views).iter().all(|r| r.abs() <= 1.0));
+        group.bench_function(id("pearson"), |b| b.iter(|| pearson(&pool, black_box(&views))));
+        group.bench_function(id("spearman"), |b| b.iter(|| spearman(&pool, black_box(&views))));
+    }
+    group.finish();
+}
+
+criterion_group!(benches, rolling, spectrum, seasonal, correlations);
 criterion_main!(benches);

@@ -152,7 +152,7 @@ def flat(frame: pl.DataFrame) -> pl.DataFrame:
 
 
 def test_the_registry_has_every_operation() -> None:
-    assert set(REGISTRY) == set(features.rolling.__all__) - {"tail"}  # the others: test_cleaning.py
+    assert set(REGISTRY) == set(features.rolling.__all__) - {"tail"}  # others have files of their own
     for name, operation in REGISTRY.items():
         own = set(inspect.signature(getattr(acm, name)).parameters) - {"expr", "window_size", "min_samples", "by"}
         tried = {parameter for parameters in operation.own for parameter in parameters} - {"min_samples"}

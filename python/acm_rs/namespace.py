@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, cast
 import polars as pl
 
 from acm_rs import features
+from acm_rs.features.correlation import Method, Reduce
 from acm_rs.features.filling import FillMethod, Values
 from acm_rs.features.rolling import Bands, IntoTime, WindowSize
 from acm_rs.features.scaling import Model
@@ -256,6 +257,35 @@ class AcmNamespace:
             formula=formula,
             model=model,
         )
+
+    def rolling_corr(self, other: str | pl.Expr, window_size: int, *, lag: int = 0, min_samples: int = 2) -> pl.Expr:
+        """Correlation with another column in the trailing window. See :func:`acm_rs.rolling_corr`."""
+        return features.rolling_corr(self._expr, other, window_size, lag=lag, min_samples=min_samples)
+
+    def pairwise_lag_corr(
+        self,
+        max_lag: int,
+        window_size: int,
+        *,
+        min_samples: int = 2,
+        min_corr: float = 0.0,
+        unique: bool = True,
+        reduce: Reduce = None,
+    ) -> pl.Expr:
+        """All pairs of columns with lags: rolling correlations. See :func:`acm_rs.pairwise_lag_corr`."""
+        return features.pairwise_lag_corr(
+            self._expr,
+            max_lag,
+            window_size,
+            min_samples=min_samples,
+            min_corr=min_corr,
+            unique=unique,
+            reduce=reduce,
+        )
+
+    def correlation(self, method: Method = "pearson") -> pl.Expr:
+        """Correlation matrix of all columns. See :func:`acm_rs.correlation`."""
+        return features.correlation(self._expr, method)
 
 
 if TYPE_CHECKING:

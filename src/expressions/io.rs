@@ -158,11 +158,15 @@ impl Column {
     }
 
     pub fn results(&self) -> Results {
-        let kind = match self {
-            Self::Float32(_) => Kind::Float32(Vec::with_capacity(self.len())),
-            Self::Float64(_) => Kind::Float64(Vec::with_capacity(self.len())),
-        };
-        Results { kind, validity: Validity::default(), instead_of_null: None }
+        Results::floats(self.len(), &self.dtype())
+    }
+
+    /// The dtype of its results.
+    pub fn dtype(&self) -> DataType {
+        match self {
+            Self::Float32(_) => DataType::Float32,
+            Self::Float64(_) => DataType::Float64,
+        }
     }
 }
 
@@ -195,6 +199,15 @@ enum Kind {
 }
 
 impl Results {
+    /// Float32 where that is asked for, else Float64.
+    pub fn floats(rows: usize, dtype: &DataType) -> Self {
+        let kind = match dtype {
+            DataType::Float32 => Kind::Float32(Vec::with_capacity(rows)),
+            _ => Kind::Float64(Vec::with_capacity(rows)),
+        };
+        Self { kind, validity: Validity::default(), instead_of_null: None }
+    }
+
     /// 1 and 0 become true and false.
     pub fn boolean(rows: usize) -> Self {
         Self {

@@ -26,6 +26,8 @@ pub trait Arithmetic: Copy {
 /// The operations on eight lanes. A mask has one value per lane, true or false.
 pub trait Simd: Arithmetic {
     type M: Copy;
+    /// How many vectors the registers hold.
+    const REGISTERS: usize;
 
     fn to_array(self, a: Self::V) -> [f64; LANES];
     fn load(self, a: &[f64; LANES]) -> Self::V;
@@ -224,6 +226,8 @@ impl Arithmetic for Portable {
 
 impl Simd for Portable {
     type M = [bool; LANES];
+    // sixteen of two values each (SSE2; NEON has more)
+    const REGISTERS: usize = 4;
 
     #[inline(always)]
     fn to_array(self, a: Self::V) -> [f64; LANES] {
@@ -349,6 +353,7 @@ mod x86 {
 
     impl Simd for Avx2 {
         type M = [__m256d; 2];
+        const REGISTERS: usize = 8;
 
         #[inline(always)]
         fn to_array(self, a: Self::V) -> [f64; LANES] {
@@ -455,6 +460,7 @@ mod x86 {
 
     impl Simd for Avx512 {
         type M = __mmask8;
+        const REGISTERS: usize = 32;
 
         #[inline(always)]
         fn to_array(self, a: Self::V) -> [f64; LANES] {

@@ -106,6 +106,26 @@ impl Window {
     }
 }
 
+/// The true correlation of pairs, rounded a few times; NaN where there is none.
+pub fn correlation(x: &[f64], y: &[f64]) -> f64 {
+    let (x, y) = (deviations(x), deviations(y));
+    let sum_of_products = |a: &[BigInt], b: &[BigInt]| -> BigInt { a.iter().zip(b).map(|(a, b)| a * b).sum() };
+    let (xx, yy, xy) = (sum_of_products(&x, &x), sum_of_products(&y, &y), sum_of_products(&x, &y));
+    if xx == BigInt::ZERO || yy == BigInt::ZERO {
+        return f64::NAN;
+    }
+    if xy == BigInt::ZERO { 0.0 } else { root(divide(&(&xy * &xy), &(xx * yy), 0), xy.sign()) }
+}
+
+/// The deviations from the mean, as whole numbers of one unknown unit.
+fn deviations(values: &[f64]) -> Vec<BigInt> {
+    let decoded: Vec<(BigInt, i64)> = values.iter().map(|v| decode(*v)).collect();
+    let exponent = decoded.iter().map(|(_, e)| *e).min().unwrap_or(0);
+    let whole: Vec<BigInt> = decoded.into_iter().map(|(m, e)| m << (e - exponent)).collect();
+    let sum: BigInt = whole.iter().sum();
+    whole.iter().map(|value| value * whole.len() - &sum).collect()
+}
+
 #[test]
 fn whole_numbers_of_a_small_window() {
     let window = Window::new(&[2.0, 4.0, 4.0, 4.0, 5.0, 5.0, 7.0, 9.0], &[0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0]);

@@ -6,6 +6,7 @@
 mod accuracy;
 mod checks;
 mod cleaning;
+mod correlation;
 mod durations;
 mod exact;
 mod grid;

@@ -22,6 +22,7 @@ from acm_rs.fast_features.arrays import (
     rolling_skew_kurt_f64,
 )
 from acm_rs.fast_features.cleaning import deduplicate_index, ensure_local_index, impute_features
+from acm_rs.fast_features.correlation import batched_pairwise_lag, rolling_pairwise_lag, rolling_xcorr
 from acm_rs.fast_features.rolling import (
     compute_basic_features,
     compute_basic_features_pl,
@@ -35,6 +36,7 @@ from acm_rs.fast_features.rolling import (
 from acm_rs.fast_features.spectral import goertzel_energy, spectral_energy
 
 __all__ = [
+    "batched_pairwise_lag",
     "compute_basic_features",
     "compute_basic_features_pl",
     "deduplicate_index",
@@ -48,8 +50,10 @@ __all__ = [
     "rolling_median",
     "rolling_median_f64",
     "rolling_ols_slope",
+    "rolling_pairwise_lag",
     "rolling_skew_kurt",
     "rolling_skew_kurt_f64",
     "rolling_spectral_energy",
+    "rolling_xcorr",
     "spectral_energy",
 ]

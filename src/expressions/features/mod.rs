@@ -1,4 +1,5 @@
 mod columns;
+mod correlation;
 mod directions;
 mod filling;
 mod quality;

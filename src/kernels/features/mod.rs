@@ -1,5 +1,6 @@
 //! Features of single columns and of pairs of them.
 
+pub mod correlation;
 pub mod directions;
 pub mod filling;
 pub mod quality;

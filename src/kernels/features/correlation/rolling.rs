@@ -1,0 +1,770 @@
+//! Rolling correlations of many pairs, with lags.
+//!
+//! At row t: the correlation of `x_i` with `y_{i-lag}` over the rows `max(0, t-w+1)..=t` where both are present.
+//!
+//! Eight columns lie side by side, one per lane; another column is broadcast against them. The rows are cut into blocks of
+//! w, so that a window is a suffix of one block and a prefix of the next and its sum of products is that of the two added
+//! (van Herk 1992, Gil and Werman 1993): no subtraction, O(1) per row and pair whatever the window. Each lagged column is taken about
+//! an anchor per block, the middle one of the last three readings before the block; its sums and variances are computed
+//! once and serve all its partners. With missing readings in a pair of blocks, the pair takes six masked sums
+//! instead of one: about five times the work. The same operations in the same order give the same bits on both ways.
+//!
+//! Rows whose windows lie far from the anchor (more than `sqrt(kappa)` standard deviations) or out of range are computed
+//! again directly, O(w) each. Cost per pair and row: about 15 vector operations for eight pairs.
+//!
+//! Not taken: two passes over each window with adjacent windows in the lanes, as the moments of small windows do. At
+//! w = 16 that is some 100 vector operations for eight results, as nothing of a column is shared by its pairs.
+
+use rayon::ThreadPool;
+
+use super::{HUGE, Row, TINY, direct, interleave};
+use crate::kernels::features::rolling::{Sink, Source};
+use crate::kernels::parallel;
+use crate::kernels::simd::{Kernel, LANES, Simd, dispatch};
+
+/// Rows of a tile, at least: what one side of a pair keeps of it then fits into the first cache levels.
+const TILE: usize = 256;
+
+/// Largest squared distance between anchor and mean, in variances, for windows of `w`. A correlation loses up to
+/// `w (1 + kappa)` eps, here some 1e-13 for small windows; with 16, a ramp needs no second computation.
+fn kappa(w: usize) -> f64 {
+    (1024.0 / w as f64).max(16.0)
+}
+
+/// Columns side by side, lagged, and what all their pairs need of them.
+#[derive(Default)]
+struct Side {
+    columns: Vec<f64>,
+    /// The rows from one window before the tile on; missing is NaN.
+    raw: Vec<Row>,
+    /// Per block `2 w` rows: the block before and the block, about their anchors; missing is 0.
+    values: Vec<Row>,
+    /// The same rows: 1 where present, else 0.
+    present: Vec<Row>,
+    /// Per row, of full windows: sum, and `1 / sqrt(sum of squares about the mean)`, NaN where that cannot be used.
+    sum: Vec<Row>,
+    inverse: Vec<Row>,
+    /// Per row: 1 where all readings of the window are equal, and where `inverse` is not to be trusted.
+    constant: Vec<Row>,
+    bad: Vec<Row>,
+    blocks: Vec<Block>,
+    suffix: Vec<[Row; 3]>,
+}
+
+/// What a block and the one before it hold, by lane.
+#[derive(Clone, Copy)]
+struct Block {
+    missing: [bool; LANES],
+    bad: [bool; LANES],
+}
+
+/// The rows of a tile: `first` is a multiple of the window.
+#[derive(Clone, Copy)]
+struct Tile {
+    w: usize,
+    first: usize,
+    rows: usize,
+    kappa: f64,
+}
+
+impl Tile {
+    /// Number of a block and the rows in it.
+    fn blocks(self) -> impl Iterator<Item = (usize, usize)> {
+        (0..self.rows.div_ceil(self.w)).map(move |b| (b, self.w.min(self.rows - b * self.w)))
+    }
+}
+
+impl Side {
+    fn prepare<T: Source + ?Sized>(&mut self, tile: Tile, columns: &[&T], lag: usize) {
+        let Tile { w, first, rows, .. } = tile;
+        let all = w + rows;
+        // rows before the start of the series, or before its lag, are missing
+        let before = (w + lag).saturating_sub(first).min(all);
+        // lanes without a column are constant
+        self.columns.resize(LANES * all, 0.0);
+        self.columns[columns.len() * all..].fill(0.0);
+        for (to, column) in self.columns.chunks_exact_mut(all).zip(columns) {
+            let (missing, present) = to.split_at_mut(before);
+            missing.fill(f64::NAN);
+            if !present.is_empty() {
+                column.load(first + before - w - lag, present);
+            }
+        }
+        self.raw.resize(all, [0.0; LANES]);
+        for buffer in [&mut self.sum, &mut self.inverse, &mut self.constant, &mut self.bad] {
+            buffer.resize(rows, [0.0; LANES]);
+        }
+        let blocks = rows.div_ceil(w);
+        self.values.resize(blocks * 2 * w, [0.0; LANES]);
+        self.present.resize(blocks * 2 * w, [0.0; LANES]);
+        self.suffix.resize(w + 1, [[0.0; LANES]; 3]);
+        self.blocks.clear();
+        dispatch(Prepare { side: self, tile });
+    }
+
+    /// The anchors of a block: of the last three readings before it the middle one, so that a single spike is none.
+    fn anchors(&self, w: usize, block: usize, rows: usize) -> Row {
+        let (left, right) = self.raw[block * w..(block + 1) * w + rows].split_at(w);
+        std::array::from_fn(|lane| {
+            let mut last = left.iter().rev().map(|row| row[lane]).filter(|v| !v.is_nan());
+            match (last.next(), last.next(), last.next()) {
+                (Some(a), Some(b), Some(c)) => a.max(b).min(a.min(b).max(c)),
+                (Some(a), ..) => a,
+                _ => right.iter().map(|row| row[lane]).find(|v| !v.is_nan()).unwrap_or(0.0),
+            }
+        })
+    }
+}
+
+struct Prepare<'a> {
+    side: &'a mut Side,
+    tile: Tile,
+}
+
+impl Kernel for Prepare<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let Self { side, tile } = self;
+        let w = tile.w;
+        let (zero, one, nan) = (s.splat(0.0), s.splat(1.0), s.splat(f64::NAN));
+        let (tiny, huge, kappa) = (s.splat(TINY), s.splat(HUGE), s.splat(tile.kappa));
+        let per_n = s.div(one, s.splat(w as f64));
+        // how many readings in a row are equal, from the first one of the tile on
+        let (mut last, mut equal) = (nan, zero);
+        interleave(&side.columns, w + tile.rows, &mut side.raw);
+        for row in &side.raw[..w] {
+            count_equal(s, row, &mut last, &mut equal);
+        }
+        for (b, rows) in tile.blocks() {
+            let anchor = s.load(&side.anchors(w, b, rows));
+            let raw = &side.raw[b * w..(b + 1) * w + rows];
+            let values = &mut side.values[b * 2 * w..][..w + rows];
+            let present = &mut side.present[b * 2 * w..][..w + rows];
+            let mut least = one;
+            for ((raw, value), present) in raw.iter().zip(values.iter_mut()).zip(present.iter_mut()) {
+                let v = s.load(raw);
+                let is_present = s.eq(v, v);
+                let p = s.keep(is_present, one);
+                least = s.min(least, p);
+                s.store(p, present);
+                s.store(s.keep(is_present, s.sub(v, anchor)), value);
+            }
+            let missing = s.to_array(least).map(|p| p == 0.0);
+            let (mut sum, mut squares, mut n) = (zero, zero, zero);
+            for ((value, present), suffix) in values[..w].iter().zip(&present[..w]).zip(&mut side.suffix[..w]).rev() {
+                let d = s.load(value);
+                sum = s.add(sum, d);
+                squares = s.add(squares, s.mul(d, d));
+                n = s.add(n, s.load(present));
+                s.store(sum, &mut suffix[0]);
+                s.store(squares, &mut suffix[1]);
+                s.store(n, &mut suffix[2]);
+            }
+            (sum, squares, n) = (zero, zero, zero);
+            let mut worst = zero;
+            for j in 0..rows {
+                let d = s.load(&values[w + j]);
+                sum = s.add(sum, d);
+                squares = s.add(squares, s.mul(d, d));
+                n = s.add(n, s.load(&present[w + j]));
+                count_equal(s, &raw[w + j], &mut last, &mut equal);
+                // row w is always 0
+                let suffix = &side.suffix[j + 1];
+                let total = s.add(s.load(&suffix[0]), sum);
+                let total_squares = s.add(s.load(&suffix[1]), squares);
+                let constant = s.le(s.add(s.load(&suffix[2]), n), equal);
+                let mean = s.mul(total, per_n);
+                let spread = s.sub(total_squares, s.mul(total, mean));
+                let ok = usable(s, total, mean, spread, kappa, tiny, huge);
+                let inverse = s.div(one, s.sqrt(spread));
+                let bad = s.select(constant, zero, s.sub(one, s.keep(ok, one)));
+                worst = s.max(worst, bad);
+                let at = b * w + j;
+                s.store(total, &mut side.sum[at]);
+                s.store(s.select(constant, nan, s.select(ok, inverse, nan)), &mut side.inverse[at]);
+                s.store(s.keep(constant, one), &mut side.constant[at]);
+                s.store(bad, &mut side.bad[at]);
+            }
+            side.blocks.push(Block { missing, bad: s.to_array(worst).map(|bad| bad == 1.0) });
+        }
+    }
+}
+
+/// One row more: the last reading of each lane, and how many readings up to it, missing ones passed over, are equal to it.
+#[inline(always)]
+fn count_equal<S: Simd>(s: S, row: &Row, last: &mut S::V, equal: &mut S::V) {
+    let v = s.load(row);
+    let present = s.eq(v, v);
+    let more = s.select(s.eq(v, *last), s.add(*equal, s.splat(1.0)), s.splat(1.0));
+    *equal = s.select(present, more, *equal);
+    *last = s.select(present, v, *last);
+}
+
+/// Whether a sum of squares about the mean kept its digits.
+#[inline(always)]
+fn usable<S: Simd>(s: S, sum: S::V, mean: S::V, spread: S::V, kappa: S::V, tiny: S::V, huge: S::V) -> S::M {
+    // the comparison with a NaN is false
+    let near = s.keep(s.le(s.mul(sum, mean), s.mul(kappa, spread)), spread);
+    s.le(tiny, s.select(s.le(near, huge), near, s.splat(0.0)))
+}
+
+/// Computes the rolling correlations of some columns with others; the buffers are made once.
+pub struct Pass {
+    /// no longer than the series, which changes no result
+    w: usize,
+    kappa: f64,
+    least: f64,
+    xs: Vec<Side>,
+    y: Side,
+    suffix: Vec<Row>,
+    out: Vec<Row>,
+}
+
+/// Results of up to eight pairs of a tile.
+pub struct Results<'a> {
+    /// Which lag of the list.
+    pub lag: usize,
+    /// One column, on the side of x or of y, and the first of those in the lanes on the other side.
+    one: usize,
+    first: usize,
+    pub lanes: usize,
+    x_in_lanes: bool,
+    pub rows: &'a [Row],
+}
+
+impl Results<'_> {
+    /// The columns x and y of a lane.
+    pub fn pair(&self, lane: usize) -> (usize, usize) {
+        if self.x_in_lanes { (self.first + lane, self.one) } else { (self.one, self.first + lane) }
+    }
+}
+
+/// Columns on one side of pairs.
+type Members<'a, T> = &'a [&'a T];
+
+impl Pass {
+    /// For series of `rows` rows; `min_samples` below 2 is 2.
+    ///
+    /// # Panics
+    /// If the window has no rows.
+    pub fn new(window_size: usize, min_samples: usize, rows: usize) -> Self {
+        assert!(window_size > 0, "a window without rows");
+        Self {
+            w: window_size.min(rows.max(1)),
+            kappa: kappa(window_size),
+            least: min_samples.max(2) as f64,
+            xs: Vec::new(),
+            y: Side::default(),
+            suffix: Vec::new(),
+            out: Vec::new(),
+        }
+    }
+
+    /// Correlates each of `xs`, lagged by `x_lag`, with each of `ys` at each lag, from row `from` on or from the start of
+    /// its tile: those groups of eight columns that are `wanted`, by their first columns. Each pair's rows come in order,
+    /// some at a time.
+    ///
+    /// # Panics
+    /// If the lengths of columns differ.
+    pub fn run<T: Source + ?Sized>(
+        &mut self,
+        (xs, x_lag): (Members<T>, usize),
+        (ys, y_lags): (Members<T>, &[usize]),
+        from: usize,
+        wanted: impl Fn(usize, usize) -> bool,
+        mut emit: impl FnMut(Results),
+    ) {
+        let Some(n) = xs.first().map(|x| x.len()) else { return };
+        assert!(xs.iter().chain(ys).all(|column| column.len() == n), "columns of one length");
+        let w = self.w;
+        let per_tile = (TILE / w).max(1) * w;
+        self.xs.resize_with(xs.len().div_ceil(LANES), Side::default);
+        let mut first = from / per_tile * per_tile;
+        while first < n {
+            let tile = Tile { w, first, rows: per_tile.min(n - first), kappa: self.kappa };
+            for (side, columns) in self.xs.iter_mut().zip(xs.chunks(LANES)) {
+                side.prepare(tile, columns, x_lag);
+            }
+            for (lag, &y_lag) in y_lags.iter().enumerate() {
+                for (y, y_columns) in ys.chunks(LANES).enumerate() {
+                    self.y.prepare(tile, y_columns, y_lag);
+                    for (x, x_columns) in xs.chunks(LANES).enumerate() {
+                        if !wanted(x * LANES, y * LANES) {
+                            continue;
+                        }
+                        let x_in_lanes = y_columns.len() < x_columns.len();
+                        let (one, lanes) = if x_in_lanes { (y, x) } else { (x, y) };
+                        let members = if x_in_lanes {
+                            [y_columns.len(), x_columns.len()]
+                        } else {
+                            [x_columns.len(), y_columns.len()]
+                        };
+                        self.group(tile, x, x_in_lanes, members[0], |k, rows| {
+                            emit(Results {
+                                lag,
+                                one: one * LANES + k,
+                                first: lanes * LANES,
+                                lanes: members[1],
+                                x_in_lanes,
+                                rows,
+                            });
+                        });
+                    }
+                }
+            }
+            first += tile.rows;
+        }
+    }
+
+    /// All pairs of group `x` with the y at hand. One side lies in the lanes, `members` columns of the other go against it.
+    fn group(&mut self, tile: Tile, x: usize, x_in_lanes: bool, members: usize, mut emit: impl FnMut(usize, &[Row])) {
+        let Self { xs, y, suffix, out, least, .. } = self;
+        let (x, y) = if x_in_lanes { (&*y, &xs[x]) } else { (&xs[x], &*y) };
+        let mut lane = 0;
+        while lane < members {
+            let width = match members - lane {
+                1 => 1,
+                2 => 2,
+                _ => 4,
+            };
+            out.resize(width * tile.rows, [0.0; LANES]);
+            suffix.resize(6.max(width) * tile.w, [0.0; LANES]);
+            let pairs = Pairs { tile, x, y, lane, least: *least, suffix, out };
+            match width {
+                1 => dispatch(Wide::<1>(pairs)),
+                2 => dispatch(Wide::<2>(pairs)),
+                _ => dispatch(Wide::<4>(pairs)),
+            }
+            for (k, rows) in out.chunks_exact(tile.rows).enumerate().take(members - lane) {
+                emit(lane + k, rows);
+            }
+            lane += width;
+        }
+    }
+
+    /// As [`Pass::run`] over all rows, each pair's results into its sink: those of the first x and the first y at all lags
+    /// come first, then those of the first x and the second y. Where there is no sink they are dropped.
+    ///
+    /// # Panics
+    /// As [`Pass::run`], and if there is not a place for each pair and lag.
+    pub fn write<T: Source + ?Sized, K: Sink>(
+        &mut self,
+        (xs, x_lag): (Members<T>, usize),
+        (ys, y_lags): (Members<T>, &[usize]),
+        wanted: impl Fn(usize, usize) -> bool,
+        sinks: &mut [Option<K>],
+    ) {
+        assert_eq!(sinks.len(), xs.len() * ys.len() * y_lags.len(), "a place for each pair and lag");
+        let mut column = Vec::new();
+        self.run((xs, x_lag), (ys, y_lags), 0, wanted, |results| {
+            for lane in 0..results.lanes {
+                let (x, y) = results.pair(lane);
+                if let Some(sink) = &mut sinks[(x * ys.len() + y) * y_lags.len() + results.lag] {
+                    column.clear();
+                    column.extend(results.rows.iter().map(|row| row[lane]));
+                    sink.push(&column);
+                }
+            }
+        });
+    }
+}
+
+/// Some lanes of `x` from `lane` on, each against all lanes of `y`.
+struct Pairs<'a> {
+    tile: Tile,
+    x: &'a Side,
+    y: &'a Side,
+    lane: usize,
+    least: f64,
+    suffix: &'a mut [Row],
+    out: &'a mut [Row],
+}
+
+struct Wide<'a, const N: usize>(Pairs<'a>);
+
+impl<const N: usize> Kernel for Wide<'_, N> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let mut pairs = self.0;
+        let tile = pairs.tile;
+        for (b, rows) in tile.blocks() {
+            let missing_y = pairs.y.blocks[b].missing.contains(&true);
+            let lanes: &[bool; N] =
+                pairs.x.blocks[b].missing[pairs.lane..][..N].try_into().expect("as many lanes as are asked for");
+            if missing_y || lanes.contains(&true) {
+                for k in 0..N {
+                    pairs.masked(s, b, rows, k);
+                }
+                continue;
+            }
+            pairs.full::<S, N>(s, b, rows);
+            let bad_y = pairs.y.blocks[b].bad.contains(&true);
+            for k in 0..N {
+                if bad_y || pairs.x.blocks[b].bad[pairs.lane + k] {
+                    pairs.repair(b, rows, k);
+                }
+            }
+        }
+    }
+}
+
+/// Adds a row to count, sums, sums of squares and sum of products over the rows where both are present.
+#[inline(always)]
+fn add_products<S: Simd>(s: S, x: &Side, y: &Side, row: usize, lane: usize, sums: &mut [S::V; 6]) {
+    let (dx, px) = (s.splat(x.values[row][lane]), s.splat(x.present[row][lane]));
+    let (dy, py) = (s.load(&y.values[row]), s.load(&y.present[row]));
+    let terms = [
+        s.mul(px, py),
+        s.mul(dx, py),
+        s.mul(px, dy),
+        s.mul(s.mul(dx, dx), py),
+        s.mul(px, s.mul(dy, dy)),
+        s.mul(dx, dy),
+    ];
+    for (sum, term) in sums.iter_mut().zip(terms) {
+        *sum = s.add(*sum, term);
+    }
+}
+
+/// `N` lanes from `lane` on.
+#[inline(always)]
+fn lanes<const N: usize>(row: &Row, lane: usize) -> [f64; N] {
+    row[lane..lane + N].try_into().expect("as many lanes as are asked for")
+}
+
+impl Pairs<'_> {
+    /// Block `b`, where nothing is missing.
+    #[inline(always)]
+    fn full<S: Simd, const N: usize>(&mut self, s: S, b: usize, rows: usize) {
+        let (w, zero, lane) = (self.tile.w, s.splat(0.0), self.lane);
+        let at = b * 2 * w;
+        let mut sums = [zero; N];
+        let (suffix, _) = self.suffix.as_chunks_mut::<N>();
+        for ((x, y), suffix) in
+            self.x.values[at..][..w].iter().zip(&self.y.values[at..][..w]).zip(&mut suffix[..w]).rev()
+        {
+            let (x, y) = (lanes::<N>(x, lane), s.load(y));
+            for k in 0..N {
+                sums[k] = s.add(sums[k], s.mul(s.splat(x[k]), y));
+                s.store(sums[k], &mut suffix[k]);
+            }
+        }
+        sums = [zero; N];
+        let (one, minus) = (s.splat(1.0), s.splat(-1.0));
+        let (x_values, y_values) = (&self.x.values[at + w..][..rows], &self.y.values[at + w..][..rows]);
+        let (x_sum, x_inverse) = (&self.x.sum[b * w..][..rows], &self.x.inverse[b * w..][..rows]);
+        let (y_sum, y_inverse) = (&self.y.sum[b * w..][..rows], &self.y.inverse[b * w..][..rows]);
+        let per_n = s.div(one, s.splat(w as f64));
+        for j in 0..rows {
+            let (x, y) = (lanes::<N>(&x_values[j], lane), s.load(&y_values[j]));
+            let (x_sum, x_inverse) = (lanes::<N>(&x_sum[j], lane), lanes::<N>(&x_inverse[j], lane));
+            let (y_sum, y_inverse) = (s.load(&y_sum[j]), s.load(&y_inverse[j]));
+            for k in 0..N {
+                sums[k] = s.add(sums[k], s.mul(s.splat(x[k]), y));
+                let left = if j + 1 < w { s.load(&suffix[j + 1][k]) } else { zero };
+                let total = s.add(left, sums[k]);
+                let product = s.sub(total, s.mul(s.mul(s.splat(x_sum[k]), y_sum), per_n));
+                let r = s.mul(product, s.mul(s.splat(x_inverse[k]), y_inverse));
+                // NaN stays
+                let r = s.min(one, s.max(minus, r));
+                s.store(s.add(r, zero), &mut self.out[k * self.tile.rows + b * w + j]);
+            }
+        }
+    }
+
+    /// Block `b` of lane `lane + k`, with missing readings.
+    #[inline(always)]
+    fn masked<S: Simd>(&mut self, s: S, b: usize, rows: usize, k: usize) {
+        let (w, zero, one, nan) = (self.tile.w, s.splat(0.0), s.splat(1.0), s.splat(f64::NAN));
+        let (tiny, huge, kappa) = (s.splat(TINY), s.splat(HUGE), s.splat(self.tile.kappa));
+        let least = s.splat(self.least);
+        let lane = self.lane + k;
+        let at = b * 2 * w;
+        let (x, y) = (self.x, self.y);
+        let mut sums = [zero; 6];
+        let (suffix, _) = self.suffix.as_chunks_mut::<6>();
+        for i in (0..w).rev() {
+            add_products(s, x, y, at + i, lane, &mut sums);
+            for (sum, suffix) in sums.iter().zip(&mut suffix[i]) {
+                s.store(*sum, suffix);
+            }
+        }
+        sums = [zero; 6];
+        for j in 0..rows {
+            add_products(s, x, y, at + w + j, lane, &mut sums);
+            let mut total = sums;
+            for (i, total) in total.iter_mut().enumerate() {
+                *total = s.add(if j + 1 < w { s.load(&suffix[j + 1][i]) } else { zero }, *total);
+            }
+            let [n, sx, sy, sxx, syy, sxy] = total;
+            let per_n = s.div(one, n);
+            let (mean_x, mean_y) = (s.mul(sx, per_n), s.mul(sy, per_n));
+            let (vx, vy) = (s.sub(sxx, s.mul(sx, mean_x)), s.sub(syy, s.mul(sy, mean_y)));
+            let product = s.sub(sxy, s.mul(s.mul(sx, sy), per_n));
+            let r = s.mul(product, s.mul(s.div(one, s.sqrt(vx)), s.div(one, s.sqrt(vy))));
+            let r = s.add(s.min(one, s.max(s.splat(-1.0), r)), zero);
+            // too few readings, or none that differ
+            let constant = s.max(s.splat(x.constant[b * w + j][lane]), s.load(&y.constant[b * w + j]));
+            let wanted = s.keep(s.le(least, n), s.sub(one, constant));
+            let usable_x = s.keep(usable(s, sx, mean_x, vx, kappa, tiny, huge), one);
+            let ok = s.keep(usable(s, sy, mean_y, vy, kappa, tiny, huge), usable_x);
+            let good = s.mul(wanted, ok);
+            let out = &mut self.out[k * self.tile.rows + b * w + j];
+            s.store(s.select(s.eq(good, one), r, nan), out);
+            let again = s.sub(wanted, good);
+            if s.any(s.eq(again, one)) {
+                let again = s.to_array(again);
+                for other in (0..LANES).filter(|&other| again[other] == 1.0) {
+                    out[other] = window(x, y, lane, other, b * w + j, w);
+                }
+            }
+        }
+    }
+
+    /// Computes the results of block `b` again that the sums are not good enough for.
+    fn repair(&mut self, b: usize, rows: usize, k: usize) {
+        let (x, y, w, lane) = (self.x, self.y, self.tile.w, self.lane + k);
+        for row in b * w..b * w + rows {
+            if x.constant[row][lane] == 1.0 {
+                continue;
+            }
+            for other in 0..LANES {
+                let bad = x.bad[row][lane] == 1.0 || y.bad[row][other] == 1.0;
+                if bad && y.constant[row][other] == 0.0 {
+                    self.out[k * self.tile.rows + row][other] = window(x, y, lane, other, row, w);
+                }
+            }
+        }
+    }
+}
+
+/// The correlation of one window, computed by itself.
+fn window(x: &Side, y: &Side, lane: usize, other: usize, row: usize, w: usize) -> f64 {
+    // row 0 of a tile is row w of its raw rows
+    let rows = row + 1..row + 1 + w;
+    direct(|| {
+        let pairs = x.raw[rows.clone()].iter().zip(&y.raw[rows.clone()]);
+        pairs.map(|(x, y)| (x[lane], y[other])).filter(|(x, y)| !x.is_nan() && !y.is_nan())
+    })
+}
+
+/// The largest and the smallest result so far, of eight pairs.
+#[derive(Clone, Copy)]
+pub struct Extremes {
+    largest: Row,
+    smallest: Row,
+}
+
+impl Default for Extremes {
+    fn default() -> Self {
+        Self { largest: [f64::NEG_INFINITY; LANES], smallest: [f64::INFINITY; LANES] }
+    }
+}
+
+impl Extremes {
+    pub fn push(&mut self, rows: &[Row]) {
+        dispatch(Push { to: self, rows });
+    }
+
+    /// The result that is farthest from 0, of r and -r the positive one; NaN if there was none.
+    pub fn farthest(&self, lane: usize) -> f64 {
+        match (self.largest[lane], self.smallest[lane]) {
+            (largest, smallest) if largest < smallest => f64::NAN,
+            (largest, smallest) if largest.abs() >= smallest.abs() => largest,
+            (_, smallest) => smallest,
+        }
+    }
+}
+
+struct Push<'a> {
+    to: &'a mut Extremes,
+    rows: &'a [Row],
+}
+
+impl Kernel for Push<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let Self { to, rows } = self;
+        let (mut largest, mut smallest) = (s.load(&to.largest), s.load(&to.smallest));
+        for row in rows {
+            // a NaN changes nothing
+            let v = s.load(row);
+            largest = s.max(v, largest);
+            smallest = s.min(v, smallest);
+        }
+        s.store(largest, &mut to.largest);
+        s.store(smallest, &mut to.smallest);
+    }
+}
+
+/// What becomes of the rolling correlations of a pair at one lag.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reduce {
+    /// The one that is farthest from 0.
+    Farthest,
+    /// That of the last row.
+    Last,
+}
+
+/// All pairs of some columns at the lags 0 to `max_lag`, of which the second of a pair has the lag.
+pub struct Pairwise<'a, T> {
+    pub columns: &'a [T],
+    pub window_size: usize,
+    pub min_samples: usize,
+    pub max_lag: usize,
+    /// Each pair once, in the order of the columns, or both ways.
+    pub unique: bool,
+}
+
+/// Columns of a task on each side: what one column needs is prepared once for so many partners.
+pub const PER_TASK: usize = 2 * LANES;
+
+/// Some columns from a first one on, and from another.
+struct Task<'a, T> {
+    x: usize,
+    y: usize,
+    xs: Vec<&'a T>,
+    ys: Vec<&'a T>,
+    lags: &'a [usize],
+}
+
+impl<'b, T: Source + Sync> Pairwise<'b, T> {
+    /// The pairs, in the order of results.
+    pub fn pairs(&self) -> impl Iterator<Item = (usize, usize)> + use<'_, 'b, T> {
+        let p = self.columns.len();
+        (0..p).flat_map(move |a| (0..p).map(move |b| (a, b))).filter(|&(a, b)| self.wants(a, b))
+    }
+
+    fn wants(&self, a: usize, b: usize) -> bool {
+        if self.unique { a < b } else { a != b }
+    }
+
+    /// Place of a pair among the results.
+    fn place(&self, a: usize, b: usize) -> usize {
+        let p = self.columns.len();
+        if self.unique { a * (2 * p - a - 1) / 2 + b - a - 1 } else { a * (p - 1) + b - usize::from(b > a) }
+    }
+
+    fn rows(&self) -> usize {
+        self.columns.first().map_or(0, Source::len)
+    }
+
+    /// For each pair and lag one number; nothing else is kept.
+    pub fn reduce(&self, pool: &ThreadPool, how: Reduce) -> Vec<f64> {
+        let last_row = self.rows().saturating_sub(1);
+        self.by_task(pool, |pass, Task { x, y, xs, ys, lags }| {
+            let wanted = |i: usize, j: usize| !self.unique || x + i <= y + j;
+            let mut out = vec![f64::NAN; xs.len() * ys.len() * lags.len()];
+            let place = |results: &Results, lane: usize| {
+                let (i, j) = results.pair(lane);
+                (i * ys.len() + j) * lags.len() + results.lag
+            };
+            match how {
+                Reduce::Farthest => {
+                    // of eight pairs at the place of the first of them
+                    let mut extremes = vec![Extremes::default(); out.len()];
+                    pass.run((xs, 0), (ys, lags), 0, wanted, |results| {
+                        let extremes = &mut extremes[place(&results, 0)];
+                        extremes.push(results.rows);
+                        (0..results.lanes).for_each(|lane| out[place(&results, lane)] = extremes.farthest(lane));
+                    });
+                }
+                Reduce::Last => pass.run((xs, 0), (ys, lags), last_row, wanted, |results| {
+                    let last = results.rows.last().expect("a tile has rows");
+                    (0..results.lanes).for_each(|lane| out[place(&results, lane)] = last[lane]);
+                }),
+            }
+            out
+        })
+    }
+
+    /// For each pair and lag a sink with its results, and the result that is farthest from 0.
+    pub fn write<K: Sink + Send>(&self, pool: &ThreadPool, sink: impl Fn(&T, &T) -> K + Sync + Send) -> Vec<(K, f64)> {
+        let results = self.by_task(pool, |pass, Task { x, y, xs, ys, lags }| {
+            let wanted = |i: usize, j: usize| !self.unique || x + i <= y + j;
+            let mut sinks: Vec<Option<Watched<K>>> = Vec::with_capacity(xs.len() * ys.len() * lags.len());
+            for (i, a) in xs.iter().enumerate() {
+                for (j, b) in ys.iter().enumerate() {
+                    let own = || self.wants(x + i, y + j).then(|| Watched { sink: sink(a, b), farthest: f64::NAN });
+                    sinks.extend(lags.iter().map(|_| own()));
+                }
+            }
+            pass.write((xs, 0), (ys, lags), wanted, &mut sinks);
+            sinks
+        });
+        let taken = results.into_iter().map(|watched| watched.expect("each pair has a task"));
+        taken.map(|Watched { sink, farthest }| (sink, farthest)).collect()
+    }
+
+    /// `f` gives a result for each x, y and lag of a task; they are put into the order of pairs and lags.
+    fn by_task<R: Default + Send>(
+        &self,
+        pool: &ThreadPool,
+        f: impl Fn(&mut Pass, &Task<T>) -> Vec<R> + Sync + Send,
+    ) -> Vec<R> {
+        let p = self.columns.len();
+        let lags: Vec<usize> = (0..=self.max_lag).collect();
+        let members = |first: usize| self.columns[first..p.min(first + PER_TASK)].iter().collect();
+        let firsts = || (0..p).step_by(PER_TASK);
+        let tasks: Vec<Task<T>> = firsts()
+            .flat_map(|x| firsts().map(move |y| (x, y)))
+            .filter(|(x, y)| !self.unique || x <= y)
+            .map(|(x, y)| Task { x, y, xs: members(x), ys: members(y), lags: &lags })
+            .collect();
+        let cells = p * p * lags.len() * self.rows() / LANES;
+        let pass = || Pass::new(self.window_size, self.min_samples, self.rows());
+        let results = parallel::map(pool, tasks.len(), cells, pass, |pass, i| f(pass, &tasks[i]));
+        let mut out: Vec<R> = Vec::new();
+        out.resize_with(self.pairs().count() * lags.len(), R::default);
+        for (Task { x, y, ys, .. }, results) in tasks.iter().zip(results) {
+            for (at, result) in results.into_iter().enumerate() {
+                let (pair, lag) = (at / lags.len(), at % lags.len());
+                let (a, b) = (x + pair / ys.len(), y + pair % ys.len());
+                if self.wants(a, b) {
+                    out[self.place(a, b) * lags.len() + lag] = result;
+                }
+            }
+        }
+        out
+    }
+}
+
+/// A sink, and the value farthest from 0 that went into it.
+struct Watched<K> {
+    sink: K,
+    farthest: f64,
+}
+
+impl<K: Sink> Sink for Watched<K> {
+    fn push(&mut self, rows: &[f64]) {
+        for &r in rows {
+            if r.abs() > self.farthest.abs() || self.farthest.is_nan() {
+                self.farthest = r;
+            }
+        }
+        self.sink.push(rows);
+    }
+}
+
+/// Of the results of one pair by lag the one farthest from 0, the earlier of equals, and its lag; None if there is none.
+pub fn farthest_lag(by_lag: &[f64]) -> Option<(usize, f64)> {
+    let present = by_lag.iter().copied().enumerate().filter(|(_, r)| !r.is_nan());
+    present.reduce(|best, next| if next.1.abs() > best.1.abs() { next } else { best })
+}
+
+/// The rolling correlation of `x` with `y` lagged; NaN where there is none.
+///
+/// # Panics
+/// If the lengths differ.
+pub fn evaluate(x: &[f64], y: &[f64], window_size: usize, min_samples: usize, lag: usize) -> Vec<f64> {
+    let mut out = Vec::with_capacity(x.len());
+    let mut pass = Pass::new(window_size, min_samples, x.len());
+    pass.run((&[x], 0), (&[y], &[lag]), 0, |_, _| true, |results| out.extend(results.rows.iter().map(|row| row[0])));
+    out
+}
