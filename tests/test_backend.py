@@ -150,7 +150,7 @@ def test_polars_that_is_too_old_is_named(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_every_operation_is_there() -> None:
-    fallback.call("rolling_mean", [pl.col("x")], returns_scalar=False, window_size=3, min_samples=1)
+    fallback.call("rolling_mean", [pl.col("x")], "rows", {"window_size": 3, "min_samples": 1})
     assert set(OPERATIONS) == set(REGISTRY)
 
 
