@@ -50,7 +50,7 @@ from acm_rs.fallback._registry import OPERATIONS, Field, Operation
 
 __all__ = ["call"]
 
-FAMILIES = ("rolling",)
+FAMILIES = ("rolling", "directions", "filling", "quality", "scaling")
 EXTRA = 'pip install "acm-rs[fallback]"'
 OLDEST_POLARS = (1, 33)
 
