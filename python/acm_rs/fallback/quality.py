@@ -1,9 +1,9 @@
 """Tests of readings on NumPy; rules are those of `acm_rs.features.quality`.
 
 A standstill is found by its shortest runs: a reading belongs to one if a run of just `min_length`, within the tolerance
-and without silence, begins before it and ends after it. Largest and smallest readings of all those runs come from tables
-of blocks of 1, 2, 4, ... readings (Bender and Farach-Colton 2000), of which one at a time is held. Cost: proportional to
-readings times the logarithm of the longest run.
+and without silence, begins before it and ends after it. Largest and smallest readings of all those runs come from
+tables of blocks of 1, 2, 4, ... readings (Bender and Farach-Colton 2000), of which one at a time is held. Cost:
+proportional to readings times the logarithm of the longest run.
 """
 
 from __future__ import annotations
@@ -64,10 +64,7 @@ def _stuck(x: Floats, times: Times | None, min_length: int, tolerance: float, *,
     rows = np.flatnonzero(~np.isnan(x))
     readings = x[rows]
     at = None if times is None else times[rows]
-    if at is None:
-        silent = np.diff(rows) > min_length
-    else:
-        silent = elapsed(at[1:], at[:-1]) >= np.uint64(min_length)
+    silent = np.diff(rows) > min_length if at is None else elapsed(at[1:], at[:-1]) >= np.uint64(min_length)
     spell = np.concatenate(([0], np.cumsum(silent)))  # readings between two silences have the same number
 
     def standing(*, backward: bool) -> tuple[Rows, Rows]:
@@ -150,5 +147,5 @@ def _checked_times_dtype(_name: str, fields: list[Field], *, of: str) -> pl.Data
 
 @operation(dtype=_checked_times_dtype)
 def checked_times(inputs: list[pl.Series], *, of: str) -> pl.Series:
-    """Times in nanoseconds, under the rules of every operation that takes a `by` column, named in errors as `of`."""
+    """Give the times of a `by` column in nanoseconds, or the errors of the operation `of`, which needs them."""
     return pl.Series(inputs[0].name, _io.times(of, inputs[0], len(inputs[0])))
