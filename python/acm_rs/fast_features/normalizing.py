@@ -125,9 +125,9 @@ class ConfidenceGatedNormalizer:
             Itself. ``global_statistics`` has center, scale, p05 and p95 of every column, ``global_rows`` the rows.
         """
         operation = "fit_global"
+        if isinstance(cols, (list, tuple)) and len(set(cols)) < len(cols):
+            raise _checks.invalid(operation, "cols", "names without doubles", cols)
         frame, names = read(df, cols)
-        if len(set(names)) < len(names):
-            raise _checks.invalid(operation, "cols", "names without doubles", names)
         rows, table = self._fit(operation, frame, names)
         if rows == 0:
             raise _checks.invalid(operation, "df", "a frame with at least one row", names)
@@ -518,7 +518,7 @@ def _values(operation: str, parameter: str, given: Any, df: Any, height: int) ->
     if _checks.is_a(given, "pandas", "Series"):
         if _checks.is_a(df, "pandas", "DataFrame") and not given.index.equals(df.index):
             raise _checks.invalid(operation, parameter, "a Series with the index of `df`", given)
-        given = [None if value is None or value != value else value for value in given.astype(object).to_list()]
+        given = given.astype(object).where(given.notna(), None).to_list()
     elif _checks.is_a(given, "numpy", "ndarray") and given.ndim == 1:
         given = given.tolist()
     if not isinstance(given, pl.Series):
