@@ -302,7 +302,8 @@ def normalize_with_confidence_gating(
     regime_means : mapping from label to such a mapping, or None
         Means of the regimes; a label without means uses the global statistics. Default None: no regime.
     regime_stds : mapping from label to such a mapping, or None
-        Deviations of the regimes; a regime that has none uses the global ones. Default None: all do.
+        Deviations of the regimes; a regime that has none uses the global ones. Default None: all do. Those of a label
+        without means are not used.
     confidence_threshold : float
         Least confidence with which a row uses its regime's statistics, at least 0; default 0.7, as in ACM.
 
@@ -499,7 +500,9 @@ def _joined_lazy(
             convert = _label_values if parameter == "labels" else _float_values
             values.append(convert(operation, series).alias(alias))
     if named:
-        frame = df.select(*(pl.col(name).cast(pl.Float64) for name in names), *named)
+        # text is not cast: the plugin refuses it by name
+        readings = (pl.col(name).cast(pl.Float64) if schema[name].is_numeric() else pl.col(name) for name in names)
+        frame = df.select(*readings, *named)
     if values:
         frame = pl.concat([frame, pl.DataFrame(values).lazy()], how="horizontal")
     return frame
