@@ -181,5 +181,26 @@ def test_refused(call: Callable[[], Any], error: type[Exception], text: str) -> 
         call()
 
 
+@pytest.mark.parametrize("text", ["a", "7"])
+@pytest.mark.parametrize("kind", ["polars", "lazy"])
+@pytest.mark.parametrize("named", [False, True])
+def test_text_is_refused(kind: str, named: bool, text: str) -> None:
+    df = KINDS[kind]({"0": [text], "1": [1.0], "regime": [4], "sure": [1.0]})
+    with pytest.raises(pl.exceptions.ComputeError, match="column `0` has dtype str"):
+        fitted().normalize(df, "regime" if named else [4], "sure" if named else [1.0]).z.lazy().collect()
+    with pytest.raises(pl.exceptions.ComputeError, match="column `0` has dtype str"):
+        ConfidenceGatedNormalizer().fit_global(df, "0")
+
+
+def test_missing_values_of_pandas_and_no_rows() -> None:
+    labels = pd.Series([4, pd.NA], dtype="Int64")
+    sure = pd.Series([pd.NA, 1.0], dtype="Float64")
+    df = pd.DataFrame({"0": [3.0, 3.0], "1": [5.0, 5.0]})
+    result = fitted().normalize(df, labels, sure)
+    assert (listed(result.label), listed(result.confidence)) == ([4, -1], [0.0, 1.0])
+    assert listed(result.method_used) == ["global", "global"]
+    assert [len(part) for part in fitted().normalize(pl.DataFrame(NEW).clear(), [], [])] == [0, 0, 0, 0]
+
+
 def test_exported() -> None:
     assert {"ConfidenceGatedNormalizer", "Normalized", "normalize_with_confidence_gating"} <= set(ff.__all__)

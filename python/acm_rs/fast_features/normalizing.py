@@ -125,9 +125,9 @@ class ConfidenceGatedNormalizer:
             Itself. ``global_statistics`` has center, scale, p05 and p95 of every column, ``global_rows`` the rows.
         """
         operation = "fit_global"
+        if isinstance(cols, (list, tuple)) and len(set(cols)) < len(cols):
+            raise _checks.invalid(operation, "cols", "names without doubles", cols)
         frame, names = read(df, cols)
-        if len(set(names)) < len(names):
-            raise _checks.invalid(operation, "cols", "names without doubles", names)
         rows, table = self._fit(operation, frame, names)
         if rows == 0:
             raise _checks.invalid(operation, "df", "a frame with at least one row", names)
@@ -302,7 +302,8 @@ def normalize_with_confidence_gating(
     regime_means : mapping from label to such a mapping, or None
         Means of the regimes; a label without means uses the global statistics. Default None: no regime.
     regime_stds : mapping from label to such a mapping, or None
-        Deviations of the regimes; a regime that has none uses the global ones. Default None: all do.
+        Deviations of the regimes; a regime that has none uses the global ones. Default None: all do. Those of a label
+        without means are not used.
     confidence_threshold : float
         Least confidence with which a row uses its regime's statistics, at least 0; default 0.7, as in ACM.
 
@@ -499,7 +500,9 @@ def _joined_lazy(
             convert = _label_values if parameter == "labels" else _float_values
             values.append(convert(operation, series).alias(alias))
     if named:
-        frame = df.select(*(pl.col(name).cast(pl.Float64) for name in names), *named)
+        # text is not cast: the plugin refuses it by name
+        readings = (pl.col(name).cast(pl.Float64) if schema[name].is_numeric() else pl.col(name) for name in names)
+        frame = df.select(*readings, *named)
     if values:
         frame = pl.concat([frame, pl.DataFrame(values).lazy()], how="horizontal")
     return frame
@@ -518,7 +521,7 @@ def _values(operation: str, parameter: str, given: Any, df: Any, height: int) ->
     if _checks.is_a(given, "pandas", "Series"):
         if _checks.is_a(df, "pandas", "DataFrame") and not given.index.equals(df.index):
             raise _checks.invalid(operation, parameter, "a Series with the index of `df`", given)
-        given = [None if value is None or value != value else value for value in given.astype(object).to_list()]
+        given = given.astype(object).where(given.notna(), None).to_list()
     elif _checks.is_a(given, "numpy", "ndarray") and given.ndim == 1:
         given = given.tolist()
     if not isinstance(given, pl.Series):
