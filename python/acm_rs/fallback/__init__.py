@@ -20,8 +20,9 @@ The decorator joins them::
 
 `_io.py` has what they share: reading columns with missing readings as NaN, the float that goes with a column, results
 as Series, the checks of a time column; `columns.py` what operations on each column by itself share. Raise
-`_io.error(operation, text)` for data that cannot be used, with the text of the library. Names: the result's own name does not matter, that of the first input stands; inside `.over` and
-`group_by` inputs come without names, so take names of fields from the struct.
+`_io.error(operation, text)` for data that cannot be used, with the text of the library. Names: the result's own name
+does not matter, that of the first input stands; inside `.over` and `group_by` inputs come without names, so take names
+of fields from the struct.
 The contract tests (`ACM_RS_BACKEND=python`) and `tests/test_backend.py`, which compares both backends, then cover it.
 
 How it works
