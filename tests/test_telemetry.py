@@ -132,3 +132,16 @@ print(fast_features.rolling_median(pl.DataFrame({"a": [1.0, 2.0]}), 2)["a_med"].
 def test_the_logger_is_silent_until_an_application_listens() -> None:
     handlers = logging.getLogger("acm_rs").handlers
     assert any(isinstance(handler, logging.NullHandler) for handler in handlers)
+
+
+def test_a_normalizer_is_measured_as_it_fits_and_scores(sdk: Any, spans: InMemorySpanExporter) -> None:
+    before = rows_counted(sdk, "normalize")
+    normalizer = ff.ConfidenceGatedNormalizer(min_regime_samples=2).fit_global(FRAME).fit_regime(0, FRAME.head(2))
+    normalizer.normalize(FRAME, [0] * 4, [1.0] * 4)
+    normalizer.normalize(FRAME.lazy(), [0] * 4, [1.0] * 4)
+    found = [
+        (done.name, done.attributes["acm.operation"], done.attributes["acm.rows"])
+        for done in spans.get_finished_spans()
+    ]
+    assert found == [("acm.fit", "fit_global", 4), ("acm.fit", "fit_regime", 2), ("acm.score", "normalize", 4)]
+    assert rows_counted(sdk, "normalize") == before + 4

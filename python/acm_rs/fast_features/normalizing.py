@@ -454,23 +454,21 @@ def _gated(
         scaled = robust_scale(names, default, scale_floor=floor)
         # one for each row, also where there is none
         method = pl.when(pl.col(LABEL).is_null()).then(None).otherwise(pl.lit("global"))
-    z = frame.select(scaled.alias(PACKED))
-    rest = frame.select(
-        method.alias("method_used"), pl.col(CONFIDENCE).alias("confidence"), pl.col(LABEL).alias("label")
-    )
-    if isinstance(z, pl.LazyFrame) or isinstance(rest, pl.LazyFrame):
-        return Normalized(z.unnest(PACKED), *(rest.select(name) for name in ("method_used", "confidence", "label")))
-    z = z.unnest(PACKED)
-    series = [rest[name] for name in ("method_used", "confidence", "label")]
+    parts = (method.alias("method_used"), pl.col(CONFIDENCE).alias("confidence"), pl.col(LABEL).alias("label"))
+    if isinstance(frame, pl.LazyFrame):
+        return Normalized(frame.select(scaled.alias(PACKED)).unnest(PACKED), *(frame.select(part) for part in parts))
+    with span("score", operation, rows=frame.height, columns=len(names)):
+        z = frame.select(scaled.alias(PACKED)).unnest(PACKED)
+    series = frame.select(parts).get_columns()
     if not _checks.is_a(df, "pandas", "DataFrame"):
         return Normalized(z, *series)
     import pandas as pd
 
-    parts = (
+    of_pandas = (
         pd.Series(part.to_list(), index=df.index, name=part.name, dtype=kind)
         for part, kind in zip(series, ("object", "float64", "int64"), strict=True)
     )
-    return Normalized(write(z, df, None), *parts)
+    return Normalized(write(z, df, None), *of_pandas)
 
 
 def _model(table: Table) -> dict[str, dict[str, float | None]]:
