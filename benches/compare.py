@@ -60,8 +60,7 @@ APPLY_SENSORS = 2  # pandas' apply takes 8 s for 50 sensors: timed on two and sc
 MINIMUM_RUNS = 7
 # idle threads of OpenMP and OpenBLAS spin for up to 26 ms: a rest, so that they do not take a core from whoever is next
 REST_SECONDS = 0.03
-# a turn: so many runs, or as many as fit into this time, two at least; the second half of them is timed
-BURST = 6
+# a turn: as many runs as fit into this time, two at least; the second half of them is timed
 BURST_SECONDS = 0.1
 
 TOLERANCE = 1e-9
@@ -1390,7 +1389,7 @@ def take_turns(runs: Sequence[Run], rounds: int) -> list[tuple[float, ...]]:
             for run, times in zip(runs, seconds, strict=True):
                 time.sleep(REST_SECONDS)
                 burst: list[float] = []
-                while len(burst) < 2 or (len(burst) < BURST and sum(burst) < BURST_SECONDS):
+                while len(burst) < 2 or sum(burst) < BURST_SECONDS:
                     start = time.perf_counter()
                     result = run()
                     burst.append(time.perf_counter() - start)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.machinery
 import os
 import pickle
+import pkgutil
 import shutil
 import subprocess
 import sys
@@ -14,12 +15,14 @@ import acm_rs as acm
 import numpy as np
 import polars as pl
 import pytest
-from acm_rs import _plugin, fallback
+from acm_rs import _plugin, fallback, features
 from acm_rs.fallback._registry import OPERATIONS
 from backends import RUST, rust_only
 from polars.exceptions import ComputeError
 from polars.testing import assert_frame_equal
-from test_contract import CASES, REGISTRY, START, Case, flat
+from test_cleaning import CASES as CLEANING
+from test_cleaning import Case as CleaningCase
+from test_contract import CASES, START, Case, flat
 
 PACKAGE = Path(acm.__file__).parent
 USE = """
@@ -149,9 +152,24 @@ def test_polars_that_is_too_old_is_named(monkeypatch: pytest.MonkeyPatch) -> Non
         acm.rolling_mean("x", 3)
 
 
-def test_every_operation_is_there() -> None:
+ON_FRAMES = {"gaps", "quality_report", "tail"}  # they are made of `checked_times`, expressions and other operations
+FAMILIES = [module.name for module in pkgutil.iter_modules(features.__path__)]
+LATER = ("correlation", "seasonal", "spectrum")
+
+
+@pytest.mark.parametrize(
+    "family",
+    [
+        pytest.param(f, marks=pytest.mark.xfail(reason="not yet on the Python backend")) if f in LATER else f
+        for f in FAMILIES
+    ],
+)
+def test_every_operation_is_there(family: str) -> None:
     fallback.call("rolling_mean", [pl.col("x")], "rows", {"window_size": 3, "min_samples": 1})
-    assert set(OPERATIONS) == set(REGISTRY)
+    there = {name for name, operation in OPERATIONS.items() if operation.compute.__module__.endswith(f".{family}")}
+    expected = set(getattr(features, family).__all__) - ON_FRAMES
+    assert there == expected | ({"checked_times"} if family == "quality" else set())
+    assert family in fallback.FAMILIES
 
 
 # --- expressions of the Python backend -------------------------------------------------------------------------------
@@ -274,6 +292,44 @@ def test_both_backends_agree(case: Case, monkeypatch: pytest.MonkeyPatch) -> Non
         assert np.abs(ours - theirs)[worst] <= np.broadcast_to(allowed, ours.shape)[worst], (
             f"{name}, row {worst}: {ours[worst]!r} instead of {theirs[worst]!r}"
         )
+
+
+ASSETS = pl.Series("asset", ["north", "south", "west"]).gather(np.arange(HOSTILE.height) // 7 % 3)
+FITTED = HOSTILE.select(acm.robust_scale_fit(READINGS))
+MODELS = HOSTILE.with_columns(ASSETS).group_by("asset", maintain_order=True).agg(acm.robust_scale_fit(READINGS))
+BY_ASSET = {"model": MODELS.head(2), "by": "asset"}
+PREPARING = [
+    *(case for case in CLEANING if "model" not in case.parameters),
+    CleaningCase("fill", {"value": {name: float(place) for place, name in enumerate(READINGS)}}),
+    CleaningCase("fill", {"method": "backward", "max_gap": 1}),
+    CleaningCase("fill", {"method": "interpolate", "max_gap": "4m", "by": "time"}),
+    CleaningCase("stuck", {"min_length": 2, "tolerance": 1e-3}),
+    CleaningCase("stuck", {"min_length": 30, "tolerance": 1e300}),
+    *(
+        CleaningCase("stuck", {"min_length": "5m", "tolerance": 1.0, "look_ahead": ahead, "by": "time"})
+        for ahead in (True, False)
+    ),
+    CleaningCase("out_of_range", {"low": 0.0}),
+    CleaningCase("robust_scale", {"model": FITTED}),
+    CleaningCase("robust_scale", {"model": FITTED, "scale_floor": 1.0}),
+    CleaningCase("robust_scale", BY_ASSET),
+    CleaningCase("robust_scale", BY_ASSET | {"default": FITTED, "confidence": pl.col("ticks").abs()}),
+]
+ROUNDED = {"circular_mean": 1e-9, "resultant_length": 1e-9, "to_xy": 1e-9}  # by sines and cosines; the others are exact
+
+
+@rust_only
+@pytest.mark.parametrize("case", PREPARING, ids=str)
+def test_both_backends_prepare_readings_alike(case: CleaningCase, monkeypatch: pytest.MonkeyPatch) -> None:
+    if pl.__version__.startswith(("1.31.", "1.32.")):
+        pytest.skip("the Python backend needs Polars 1.33")
+    frame = HOSTILE.with_columns(ASSETS)
+    rust = frame.select(case(READINGS))
+    monkeypatch.setattr(_plugin, "_LIBRARY", None)
+    python = frame.select(case(READINGS))
+    assert frame.lazy().select(case(READINGS)).collect_schema() == python.schema == rust.schema
+    tolerance = ROUNDED.get(case.operation, 0.0)
+    assert_frame_equal(python, rust, check_exact=not tolerance, rel_tol=tolerance, abs_tol=tolerance)
 
 
 def test_the_suite_runs_on_the_backend_that_was_asked_for() -> None:

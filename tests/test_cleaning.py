@@ -18,6 +18,7 @@ import polars as pl
 import polars.selectors as cs
 import pytest
 from acm_rs import features
+from backends import rust_only
 from polars.exceptions import ColumnNotFoundError, ComputeError, InvalidOperationError
 from polars.testing import assert_frame_equal
 
@@ -323,6 +324,7 @@ sys.stdout.buffer.write(out.getvalue())
 """
 
 
+@rust_only
 @pytest.mark.parametrize("threads", [1, 4])
 def test_a_fresh_process_and_any_number_of_threads(threads: int) -> None:
     wide = pl.DataFrame([FRAME["a"].alias(f"a{k}") + k for k in range(80)]).with_columns(FRAME["time", "asset"])

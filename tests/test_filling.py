@@ -56,6 +56,18 @@ def test_gaps_by_duration() -> None:
     assert fill("interpolate", max_gap=1, by="t") == [None, 1, 1.2, 3, None, None, 9, None]
 
 
+def test_a_gap_of_centuries() -> None:
+    # longer than a signed number of nanoseconds can tell
+    years = pl.Series("t", [datetime(year, 1, 1) for year in (1700, 1800, 2000, 2200)], dtype=pl.Datetime("us"))
+    frame = pl.DataFrame({"x": [0.0, None, None, 1.0], "t": years})
+    whole = years[3] - years[0]
+    expected = [0.0, (years[1] - years[0]) / whole, (years[2] - years[0]) / whole, 1.0]
+    assert frame.select(acm.fill("x", "interpolate", by="t"))["x"].to_list() == pytest.approx(expected, rel=1e-15)
+    for method in ("forward", "backward"):
+        filled = frame.select(acm.fill("x", method, max_gap=timedelta(days=365 * 290), by="t"))
+        assert filled["x"].null_count() == 2
+
+
 def test_values_by_column() -> None:
     values = {"x": 5, "y": np.float32(-1.5), "z": 0.0}
     expected = DF.select(acm.fill("x", value=5.0), acm.fill("y", value=-1.5))

@@ -86,6 +86,10 @@ def test_rate_of_change() -> None:
     assert column(acm.rate_of_change("x"), x) == [None, None, 3, None, 3, -2, 1]
     per_second = column(acm.rate_of_change("x", by="t"), x, minutes)
     assert per_second == [None, None, 3 / 120, None, 6 / 120, -2 / 60, None]
+    # longer than a signed number of nanoseconds can tell
+    centuries = pl.DataFrame({"x": [0.0, 1.0], "t": [datetime(1700, 1, 1), datetime(2200, 1, 1)]})
+    seconds = (datetime(2200, 1, 1) - datetime(1700, 1, 1)).total_seconds()
+    assert centuries.select(acm.rate_of_change("x", by="t"))["x"][1] == pytest.approx(1 / seconds, rel=1e-15)
 
 
 # --- gaps ------------------------------------------------------------------------------------------------------------

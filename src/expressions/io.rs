@@ -245,9 +245,11 @@ impl Sink for Results {
                 values.extend_from_slice(rows);
                 let new = &mut values[before..];
                 match instead_of_null {
-                    _ if all_finite(new) => validity.all(new.len()),
-                    Some(value) => new.iter_mut().filter(|v| !v.is_finite()).for_each(|v| *v = *value),
-                    None => validity.some(before, new.iter().map(|v| v.is_finite())),
+                    Some(value) if !all_finite(new) => {
+                        new.iter_mut().filter(|v| !v.is_finite()).for_each(|v| *v = *value)
+                    }
+                    Some(_) => {}
+                    None => validity.extend(before, new, |v| v.is_finite()),
                 }
             }
             Kind::Float32(values) => {
@@ -255,19 +257,14 @@ impl Sink for Results {
                 values.extend(rows.iter().map(|&v| v as f32));
                 let new = &mut values[before..];
                 match instead_of_null {
-                    _ if new.iter().fold(true, |fits, v| fits & v.is_finite()) => validity.all(new.len()),
                     Some(value) => new.iter_mut().filter(|v| !v.is_finite()).for_each(|v| *v = *value as f32),
-                    None => validity.some(before, new.iter().map(|v| v.is_finite())),
+                    None => validity.extend(before, new, |v| v.is_finite()),
                 }
             }
             Kind::Boolean(values) => {
                 let before = values.len();
                 values.extend_from_trusted_len_iter(rows.iter().map(|v| *v == 1.0));
-                if all_finite(rows) {
-                    validity.all(rows.len());
-                } else {
-                    validity.some(before, rows.iter().map(|v| v.is_finite()));
-                }
+                validity.extend(before, rows, |v| v.is_finite());
             }
         }
     }
@@ -278,22 +275,26 @@ impl Sink for Results {
 struct Validity(Option<MutableBitmap>);
 
 impl Validity {
-    /// The next rows all have one.
-    fn all(&mut self, rows: usize) {
-        if let Some(bitmap) = &mut self.0 {
-            bitmap.extend_constant(rows, true);
+    /// Notes which of the next results are present, which come after `before` others.
+    fn extend<T>(&mut self, before: usize, results: &[T], present: impl Fn(&T) -> bool + Copy) {
+        // nulls come in clusters, at the start of a series and in gaps: few blocks are looked at one by one
+        for (block, results) in results.chunks(Self::BLOCK).enumerate() {
+            let all = results.iter().fold(true, |all, v| all & present(v));
+            match &mut self.0 {
+                None if all => {}
+                Some(bitmap) if all => bitmap.extend_constant(results.len(), true),
+                bitmap => bitmap
+                    .get_or_insert_with(|| {
+                        let mut bitmap = MutableBitmap::new();
+                        bitmap.extend_constant(before + block * Self::BLOCK, true);
+                        bitmap
+                    })
+                    .extend_from_trusted_len_iter(results.iter().map(present)),
+            }
         }
     }
 
-    /// Some of the next rows, which come after `before` others, have one.
-    fn some(&mut self, before: usize, present: impl ExactSizeIterator<Item = bool>) {
-        let bitmap = self.0.get_or_insert_with(|| {
-            let mut bitmap = MutableBitmap::with_capacity(before + present.len());
-            bitmap.extend_constant(before, true);
-            bitmap
-        });
-        present.for_each(|present| bitmap.push(present));
-    }
+    const BLOCK: usize = 512;
 }
 
 /// Nanoseconds per unit of a `by` column, or an error if it is not one of times.

@@ -11,6 +11,27 @@ use std::sync::OnceLock;
 /// Lanes of a vector on every level.
 pub const LANES: usize = 8;
 
+/// Eight values in memory, where one load or store fetches them all: a vector that crosses the border of a cache line costs two.
+#[derive(Clone, Copy, Default)]
+#[repr(align(64))]
+pub struct Lanes(pub [f64; LANES]);
+
+impl std::ops::Deref for Lanes {
+    type Target = [f64; LANES];
+
+    #[inline(always)]
+    fn deref(&self) -> &[f64; LANES] {
+        &self.0
+    }
+}
+
+impl std::ops::DerefMut for Lanes {
+    #[inline(always)]
+    fn deref_mut(&mut self) -> &mut [f64; LANES] {
+        &mut self.0
+    }
+}
+
 /// Arithmetic on one value ([`Scalar`]) or on eight lanes, so that a formula need be written once.
 pub trait Arithmetic: Copy {
     type V: Copy;

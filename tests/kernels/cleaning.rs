@@ -74,6 +74,9 @@ fn fill_by_hand() {
         let ours = filled(&x, times, method, max_gap);
         assert!(same(&ours, &expected), "{method:?} {max_gap:?}: {ours:?}");
     }
+    // longer than a signed number holds
+    let ages = [-(1 << 62), 0, 3 << 61];
+    assert_eq!(filled(&[0.0, NAN, 10.0], Some(&ages), Method::Interpolate, None), [0.0, 4.0, 10.0]);
 }
 
 /// Each missing reading on its own: looks to both sides and asks what the definition says.
@@ -245,6 +248,9 @@ fn ranges_and_rates_by_hand() {
     assert!(same(&out, &[NAN, NAN, 1.5, NAN, 3.0, NAN]), "{out:?}");
     rate_of_change(&[-1.5e308, NAN, NAN, 1.5e308], None, &mut out);
     assert!((out[3] / 1e308 - 1.0).abs() < 1e-15, "{out:?}");
+    // longer than a signed number holds
+    rate_of_change(&[0.0, 2f64.powi(63)], Some(&[i64::MIN, i64::MAX]), &mut out);
+    assert!((out[1] / 0.5e9 - 1.0).abs() < 1e-15, "{out:?}");
 }
 
 #[test]

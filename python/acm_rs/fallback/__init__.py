@@ -19,9 +19,10 @@ The decorator joins them::
     def rolling_median(inputs, *, window_size, min_samples): ...
 
 `_io.py` has what they share: reading columns with missing readings as NaN, the float that goes with a column, results
-as Series, the checks of a time column. Raise `_io.error(operation, text)` for data that cannot be used, with the
-text of the library. Names: the result's own name does not matter, that of the first input stands; inside `.over` and
-`group_by` inputs come without names, so take names of fields from the struct.
+as Series, the checks of a time column; `columns.py` what operations on each column by itself share. Raise
+`_io.error(operation, text)` for data that cannot be used, with the text of the library. Names: the result's own name
+does not matter, that of the first input stands; inside `.over` and `group_by` inputs come without names, so take names
+of fields from the struct.
 The contract tests (`ACM_RS_BACKEND=python`) and `tests/test_backend.py`, which compares both backends, then cover it.
 
 How it works
@@ -50,7 +51,7 @@ from acm_rs.fallback._registry import OPERATIONS, Field, Operation
 
 __all__ = ["call"]
 
-FAMILIES = ("rolling",)
+FAMILIES = ("rolling", "directions", "filling", "quality", "scaling")
 EXTRA = 'pip install "acm-rs[fallback]"'
 OLDEST_POLARS = (1, 33)
 

@@ -36,11 +36,15 @@ def float_of(operation: str, field: Field) -> pl.DataType:
         return pl.Float32()
     if field.dtype.is_numeric() or field.dtype == pl.Null:
         return pl.Float64()
-    raise error(
-        operation,
-        f"column `{field.name}` has dtype {dtype_name(field.dtype)}, which is not numeric; cast it, for example with "
-        "`.cast(pl.Float64)`, or leave it out",
-    )
+    remedy = "cast it, for example with `.cast(pl.Float64)`,"
+    if isinstance(field.dtype, pl.List):
+        remedy = "take one number of each list, for example with `.list.mean()`, or `.explode()` it,"
+    elif isinstance(field.dtype, pl.Array):
+        remedy = "take one number of each array, for example with `.arr.mean()`, or `.explode()` it,"
+    elif isinstance(field.dtype, pl.Struct):
+        remedy = "take its fields, with `.unnest()` of the frame or `.struct.field()`,"
+    text = f"column `{field.name}` has dtype {dtype_name(field.dtype)}, which is not numeric; {remedy} or leave it out"
+    raise error(operation, text)
 
 
 def struct_fields(operation: str, field: Field) -> list[Field]:

@@ -23,6 +23,11 @@ from acm_rs.fast_features.arrays import (
 )
 from acm_rs.fast_features.cleaning import deduplicate_index, ensure_local_index, impute_features
 from acm_rs.fast_features.correlation import batched_pairwise_lag, rolling_pairwise_lag, rolling_xcorr
+from acm_rs.fast_features.normalizing import (
+    ConfidenceGatedNormalizer,
+    Normalized,
+    normalize_with_confidence_gating,
+)
 from acm_rs.fast_features.rolling import (
     compute_basic_features,
     compute_basic_features_pl,
@@ -36,6 +41,8 @@ from acm_rs.fast_features.rolling import (
 from acm_rs.fast_features.spectral import goertzel_energy, spectral_energy
 
 __all__ = [
+    "ConfidenceGatedNormalizer",
+    "Normalized",
     "batched_pairwise_lag",
     "compute_basic_features",
     "compute_basic_features_pl",
@@ -43,6 +50,7 @@ __all__ = [
     "ensure_local_index",
     "goertzel_energy",
     "impute_features",
+    "normalize_with_confidence_gating",
     "rolling_mad",
     "rolling_mad_f64",
     "rolling_mean_std",

@@ -81,7 +81,8 @@ pub fn fill(x: &mut [f64], times: Option<&[i64]>, method: Method, max_gap: Optio
                 x[start..row].fill(value);
             }
             Method::Interpolate if start > 0 && row < n => {
-                let at = |i: usize| times.map_or(i as f64, |t| (t[i] - t[before]) as f64);
+                // unsigned: a gap may be longer than the 292 years that a signed number of nanoseconds holds
+                let at = |i: usize| times.map_or(i as f64, |t| t[i].abs_diff(t[before]) as f64);
                 let (from, to) = (x[before], x[after]);
                 let (first, last) = (at(before), at(after));
                 for (i, v) in x.iter_mut().enumerate().take(row).skip(start) {

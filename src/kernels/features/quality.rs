@@ -105,7 +105,7 @@ pub fn rate_of_change(x: &[f64], times: Option<&[i64]>, out: &mut Vec<f64>) {
         }
         out.push(last.map_or(f64::NAN, |last| {
             let distance = match times {
-                Some(times) => times[row].saturating_sub(times[last]) as f64 / NANOSECONDS,
+                Some(times) => times[row].abs_diff(times[last]) as f64 / NANOSECONDS,
                 None => (row - last) as f64,
             };
             let rise = now - x[last];

@@ -19,7 +19,7 @@ use rayon::ThreadPool;
 use super::{HUGE, Row, TINY, direct, interleave};
 use crate::kernels::features::rolling::Source;
 use crate::kernels::parallel;
-use crate::kernels::simd::{Kernel, LANES, Simd, dispatch};
+use crate::kernels::simd::{Kernel, LANES, Lanes, Simd, dispatch};
 
 /// Rows that are packed at once: eight times four columns of them stay in the first cache level.
 const BLOCK: usize = 128;
@@ -193,6 +193,14 @@ fn has_missing(column: &(dyn Source + Sync), buffer: &mut Vec<f64>) -> bool {
 /// Products of eight columns with eight others.
 type Square = [Row; LANES];
 
+fn flat(rows: &[Row]) -> impl Iterator<Item = &f64> {
+    rows.iter().flat_map(|row| row.iter())
+}
+
+fn flat_mut(rows: &mut [Row]) -> impl Iterator<Item = &mut f64> {
+    rows.iter_mut().flat_map(|row| row.iter_mut())
+}
+
 /// Which products a part holds of two groups of columns, x and y: of values, and where readings are missing also counts,
 /// sums and sums of squares over the rows where both are present.
 const XY: usize = 0;
@@ -240,8 +248,8 @@ impl Sums {
     fn new(n: usize, p: usize, clean: usize) -> Self {
         let groups = p.div_ceil(LANES);
         let at = Places { groups, clean };
-        let squares = vec![[[0.0; LANES]; LANES]; at.len()];
-        Self { n, p, sums: vec![[0.0; LANES]; groups], reach: vec![[0.0; LANES]; groups], squares, at }
+        let squares = vec![[Row::default(); LANES]; at.len()];
+        Self { n, p, sums: vec![Row::default(); groups], reach: vec![Row::default(); groups], squares, at }
     }
 
     /// The first `clean` of the columns in `order` are read as having nothing missing: None if one of them has.
@@ -271,11 +279,11 @@ impl Sums {
         results.into_iter().try_fold(Sums::new(n, p, clean), |mut all, part| {
             let part = part?;
             let add = |to: &mut [Row], from: &[Row]| {
-                to.as_flattened_mut().iter_mut().zip(from.as_flattened()).for_each(|(to, from)| *to += from);
+                flat_mut(to).zip(flat(from)).for_each(|(to, from)| *to += from);
             };
             add(&mut all.sums, &part.sums);
             add(all.squares.as_flattened_mut(), part.squares.as_flattened());
-            for (to, from) in all.reach.as_flattened_mut().iter_mut().zip(part.reach.as_flattened()) {
+            for (to, from) in flat_mut(&mut all.reach).zip(flat(&part.reach)) {
                 // a distance out of range is a NaN or infinite
                 *to = if *to >= *from { *to } else { *from };
             }
@@ -370,7 +378,7 @@ struct Panels<'a> {
 impl<'a> Panels<'a> {
     fn new(columns: &'a Columns, anchors: &[f64], order: &'a [usize], groups: usize, clean: usize) -> Self {
         let lanes = |g: usize| -> Row {
-            std::array::from_fn(|lane| order.get(g * LANES + lane).map_or(0.0, |&column| anchors[column]))
+            Lanes(std::array::from_fn(|lane| order.get(g * LANES + lane).map_or(0.0, |&column| anchors[column])))
         };
         // clean groups need them too, where there are others
         let more = if clean == groups { 0 } else { groups };
@@ -382,9 +390,9 @@ impl<'a> Panels<'a> {
             clean,
             rows: 0,
             buffer: vec![0.0; BLOCK * LANES],
-            values: vec![[0.0; LANES]; groups * BLOCK],
-            present: vec![[0.0; LANES]; more * BLOCK],
-            squares: vec![[0.0; LANES]; more * BLOCK],
+            values: vec![Row::default(); groups * BLOCK],
+            present: vec![Row::default(); more * BLOCK],
+            squares: vec![Row::default(); more * BLOCK],
         }
     }
 

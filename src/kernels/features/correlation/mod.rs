@@ -14,10 +14,10 @@
 pub mod matrix;
 pub mod rolling;
 
-use crate::kernels::simd::LANES;
+use crate::kernels::simd::{LANES, Lanes};
 
 /// Eight columns side by side.
-type Row = [f64; LANES];
+type Row = Lanes;
 
 /// Outside these bounds sums of squares may have lost digits, or their product may leave the range of `f64`.
 const TINY: f64 = 1e-120;

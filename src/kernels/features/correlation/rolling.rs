@@ -20,7 +20,7 @@ use rayon::ThreadPool;
 use super::{HUGE, Row, TINY, direct, interleave};
 use crate::kernels::features::rolling::{Sink, Source};
 use crate::kernels::parallel;
-use crate::kernels::simd::{Kernel, LANES, Simd, dispatch};
+use crate::kernels::simd::{Kernel, LANES, Lanes, Simd, dispatch};
 
 /// Rows of a tile, at least: what one side of a pair keeps of it then fits into the first cache levels.
 const TILE: usize = 256;
@@ -90,14 +90,14 @@ impl Side {
                 column.load(first + before - w - lag, present);
             }
         }
-        self.raw.resize(all, [0.0; LANES]);
+        self.raw.resize(all, Row::default());
         for buffer in [&mut self.sum, &mut self.inverse, &mut self.constant, &mut self.bad] {
-            buffer.resize(rows, [0.0; LANES]);
+            buffer.resize(rows, Row::default());
         }
         let blocks = rows.div_ceil(w);
-        self.values.resize(blocks * 2 * w, [0.0; LANES]);
-        self.present.resize(blocks * 2 * w, [0.0; LANES]);
-        self.suffix.resize(w + 1, [[0.0; LANES]; 3]);
+        self.values.resize(blocks * 2 * w, Row::default());
+        self.present.resize(blocks * 2 * w, Row::default());
+        self.suffix.resize(w + 1, [Row::default(); 3]);
         self.blocks.clear();
         dispatch(Prepare { side: self, tile });
     }
@@ -105,14 +105,14 @@ impl Side {
     /// The anchors of a block: of the last three readings before it the middle one, so that a single spike is none.
     fn anchors(&self, w: usize, block: usize, rows: usize) -> Row {
         let (left, right) = self.raw[block * w..(block + 1) * w + rows].split_at(w);
-        std::array::from_fn(|lane| {
+        Lanes(std::array::from_fn(|lane| {
             let mut last = left.iter().rev().map(|row| row[lane]).filter(|v| !v.is_nan());
             match (last.next(), last.next(), last.next()) {
                 (Some(a), Some(b), Some(c)) => a.max(b).min(a.min(b).max(c)),
                 (Some(a), ..) => a,
                 _ => right.iter().map(|row| row[lane]).find(|v| !v.is_nan()).unwrap_or(0.0),
             }
-        })
+        }))
     }
 }
 
@@ -329,8 +329,8 @@ impl Pass {
                 2 => 2,
                 _ => 4,
             };
-            out.resize(width * tile.rows, [0.0; LANES]);
-            suffix.resize(6.max(width) * tile.w, [0.0; LANES]);
+            out.resize(width * tile.rows, Row::default());
+            suffix.resize(6.max(width) * tile.w, Row::default());
             let pairs = Pairs { tile, x, y, lane, least: *least, suffix, out };
             match width {
                 1 => dispatch(Wide::<1>(pairs)),
@@ -561,7 +561,7 @@ pub struct Extremes {
 
 impl Default for Extremes {
     fn default() -> Self {
-        Self { largest: [f64::NEG_INFINITY; LANES], smallest: [f64::INFINITY; LANES] }
+        Self { largest: Lanes([f64::NEG_INFINITY; LANES]), smallest: Lanes([f64::INFINITY; LANES]) }
     }
 }
 

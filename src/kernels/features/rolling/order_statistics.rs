@@ -19,7 +19,7 @@
 use super::ranked_blocks;
 use super::transpose::{deinterleave, interleave, segment};
 use super::{Frame, PAD, Statistic, Tile, size_buffers};
-use crate::kernels::simd::{Kernel, LANES, Simd, dispatch};
+use crate::kernels::simd::{Kernel, LANES, Lanes, Simd, dispatch};
 
 /// Windows up to this many rows are sorted in lanes; above, one row costs less in a sorted array.
 const LANES_MAX: usize = 160;
@@ -36,10 +36,10 @@ pub struct Stage {
 
 #[derive(Default)]
 struct Scratch {
-    rows: Vec<[f64; LANES]>,
-    window: Vec<[f64; LANES]>,
-    median: Vec<[f64; LANES]>,
-    mad: Vec<[f64; LANES]>,
+    rows: Vec<Lanes>,
+    window: Vec<Lanes>,
+    median: Vec<Lanes>,
+    mad: Vec<Lanes>,
 }
 
 impl Stage {
@@ -142,9 +142,9 @@ impl Kernel for SortedLanes<'_> {
         let from = PAD + tile.first - w;
         interleave(s, &tile.padded[from..], steps, steps + w, f64::INFINITY, &mut scratch.rows);
         scratch.window.clear();
-        scratch.window.resize(w + 1, [f64::INFINITY; LANES]);
-        scratch.median.resize(steps, [0.0; LANES]);
-        scratch.mad.resize(if want_mad { steps } else { 0 }, [0.0; LANES]);
+        scratch.window.resize(w + 1, Lanes([f64::INFINITY; LANES]));
+        scratch.median.resize(steps, Lanes([0.0; LANES]));
+        scratch.mad.resize(if want_mad { steps } else { 0 }, Lanes([0.0; LANES]));
         let window = &mut scratch.window[..w + 1];
         let rows = &scratch.rows[..steps + w];
         let infinity = s.splat(f64::INFINITY);
@@ -205,7 +205,7 @@ impl Kernel for SortedLanes<'_> {
 
 /// Takes `old` out of the sorted window and puts `new` in. `window` ends with a vector of +inf.
 #[inline(always)]
-fn replace<S: Simd>(s: S, window: &mut [[f64; LANES]], old: S::V, new: S::V) {
+fn replace<S: Simd>(s: S, window: &mut [Lanes], old: S::V, new: S::V) {
     let Some((mut slot, rest)) = window.split_first_mut() else { return };
     let mut below = s.splat(f64::NEG_INFINITY);
     let mut here = s.load(slot);
@@ -240,7 +240,7 @@ fn middle<S: Simd>(s: S, a: S::V, b: S::V) -> S::V {
 
 /// The MAD where every lane holds `w` readings.
 #[inline(always)]
-fn mad_of_full<S: Simd>(s: S, window: &[[f64; LANES]], w: usize, median: S::V) -> S::V {
+fn mad_of_full<S: Simd>(s: S, window: &[Lanes], w: usize, median: S::V) -> S::V {
     let k = w.div_ceil(2);
     let mut lower = s.splat(f64::INFINITY);
     if w % 2 == 1 {
@@ -265,14 +265,7 @@ fn mad_of_full<S: Simd>(s: S, window: &[[f64; LANES]], w: usize, median: S::V) -
 
 /// The MAD where the lanes hold different numbers of readings, followed by +inf.
 #[inline(always)]
-fn mad_of_some<S: Simd>(
-    s: S,
-    window: &[[f64; LANES]],
-    w: usize,
-    counts: [f64; LANES],
-    count: S::V,
-    median: S::V,
-) -> S::V {
+fn mad_of_some<S: Simd>(s: S, window: &[Lanes], w: usize, counts: [f64; LANES], count: S::V, median: S::V) -> S::V {
     // the middle deviations of n readings are the k-th smallest for k = (n+1)/2 and n/2 + 1, rounded down
     let (mut least, mut most) = (w, 1);
     for n in counts {

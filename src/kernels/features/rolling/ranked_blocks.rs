@@ -9,7 +9,7 @@
 
 use super::Tile;
 use super::order_statistics::midpoint;
-use crate::kernels::simd::{Kernel, LANES, Simd, dispatch};
+use crate::kernels::simd::{Kernel, LANES, Lanes, Simd, dispatch};
 
 /// Writes the median of every result row of a tile with windows of `w` rows.
 pub fn median(tile: &Tile, w: usize, out: &mut [f64]) {
@@ -78,10 +78,10 @@ impl Kernel for SortBlocks<'_> {
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
         let Self { x, w, first, count, blocks } = self;
-        let mut keys = vec![[f64::INFINITY; LANES]; w];
-        let mut rows = vec![[0.0; LANES]; w];
+        let mut keys = vec![Lanes([f64::INFINITY; LANES]); w];
+        let mut rows = vec![Lanes([0.0; LANES]); w];
         for (i, row) in rows.iter_mut().enumerate() {
-            *row = [i as f64; LANES];
+            *row = Lanes([i as f64; LANES]);
         }
         for lane in 0..count {
             let begin = (first + lane) * w;
@@ -100,7 +100,7 @@ impl Kernel for SortBlocks<'_> {
 
 /// Batcher's odd-even merge sort of every lane (Knuth, The Art of Computer Programming 3, 5.2.2, Algorithm M), `rows` moved along.
 #[inline(always)]
-fn sort<S: Simd>(s: S, keys: &mut [[f64; LANES]], rows: &mut [[f64; LANES]]) {
+fn sort<S: Simd>(s: S, keys: &mut [Lanes], rows: &mut [Lanes]) {
     let n = keys.len();
     for level in 0..usize::BITS - (n - 1).leading_zeros() {
         let p = 1 << level;

@@ -28,7 +28,7 @@ use realfft::RealFftPlanner;
 use super::transpose::{deinterleave, interleave};
 use super::{Frame, Tile, size_buffers};
 use crate::kernels::params::Bands;
-use crate::kernels::simd::{Kernel, LANES, Simd, dispatch};
+use crate::kernels::simd::{Kernel, LANES, Lanes, Simd, dispatch};
 
 /// Energy since the last start, in units of the window's, from which the sliding transform starts afresh; for windows of more
 /// than 2,000 rows so much less that the error `eps * sqrt(RESTART * w)` stays below 1e-12.
@@ -168,10 +168,10 @@ struct Sliding<'a> {
 struct Scratch {
     /// what lies past the end of the series, for the last stretches
     padded: Vec<f64>,
-    rows: Vec<[f64; LANES]>,
+    rows: Vec<Lanes>,
     readings: Transform,
     presence: Transform,
-    energies: Vec<Vec<[f64; LANES]>>,
+    energies: Vec<Vec<Lanes>>,
     column: Vec<f64>,
 }
 
@@ -183,7 +183,7 @@ impl Kernel for Sliding<'_> {
         let Self { tile, tables, w, skip, min_samples, scratch, outs } = self;
         let Scratch { padded, rows, readings, presence, energies, column } = scratch;
         energies.resize_with(outs.len(), Vec::new);
-        energies.iter_mut().for_each(|band| band.resize(w, [0.0; LANES]));
+        energies.iter_mut().for_each(|band| band.resize(w, Lanes([0.0; LANES])));
         column.resize(LANES * w, 0.0);
         let from = tile.first + skip;
         // a stretch begins with the last row of a block, whose window is the block
@@ -196,8 +196,8 @@ impl Kernel for Sliding<'_> {
                 x = padded;
             }
             interleave(s, x, w, 2 * w - 1, f64::NAN, rows);
-            let missing =
-                tile.missing && rows.iter().flatten().any(|v| v.is_nan()) || tile.x.len() < (block + LANES + 1) * w - 1;
+            let missing = tile.missing && rows.iter().any(|row| row.iter().any(|v| v.is_nan()))
+                || tile.x.len() < (block + LANES + 1) * w - 1;
             let stretch = Stretch { tables, w, rows, missing, min_samples };
             stretch.run(s, readings, presence, energies);
             let begin = (block + 1) * w - 1;
@@ -214,7 +214,7 @@ impl Kernel for Sliding<'_> {
 struct Stretch<'a> {
     tables: &'a Full,
     w: usize,
-    rows: &'a [[f64; LANES]],
+    rows: &'a [Lanes],
     /// whether any row of any lane is missing
     missing: bool,
     min_samples: usize,
@@ -225,13 +225,13 @@ struct Stretch<'a> {
 struct Transform {
     bins: Vec<Bin>,
     /// the window by phase, then folded
-    y: Vec<[f64; LANES]>,
+    y: Vec<Lanes>,
 }
 
 #[derive(Clone, Default)]
 struct Bin {
-    re: [f64; LANES],
-    im: [f64; LANES],
+    re: Lanes,
+    im: Lanes,
 }
 
 /// Of each lane: the number of readings, their sum about the centre (bin 0), that of the squares, and all squares since the last start.
@@ -245,13 +245,7 @@ struct Sums<V> {
 
 impl Stretch<'_> {
     #[inline(always)]
-    fn run<S: Simd>(
-        &self,
-        s: S,
-        readings: &mut Transform,
-        presence: &mut Transform,
-        energies: &mut [Vec<[f64; LANES]>],
-    ) {
+    fn run<S: Simd>(&self, s: S, readings: &mut Transform, presence: &mut Transform, energies: &mut [Vec<Lanes>]) {
         let Self { tables, w, rows, missing, min_samples } = *self;
         let (zero, one) = (s.splat(0.0), s.splat(1.0));
         let (whole, least, nothing) = (s.splat(w as f64), s.splat(min_samples as f64), s.splat(f64::NAN));
@@ -336,7 +330,7 @@ impl Stretch<'_> {
         }
         let centre = s.select(s.lt(zero, n), s.add(anchor, s.div(sum, n)), zero);
         let (mut first, mut squares) = (zero, zero);
-        readings.y.resize(self.w, [0.0; LANES]);
+        readings.y.resize(self.w, Lanes([0.0; LANES]));
         for (row, v) in (step..).zip(window) {
             let y = about(s, s.load(v), centre);
             first = s.add(first, y);
@@ -350,7 +344,7 @@ impl Stretch<'_> {
         sums.passed = s.select(lanes, squares, sums.passed);
         readings.start(s, self.tables, lanes);
         if self.missing {
-            presence.y.resize(self.w, [0.0; LANES]);
+            presence.y.resize(self.w, Lanes([0.0; LANES]));
             for (row, v) in (step..).zip(window) {
                 let v = s.load(v);
                 s.store(s.keep(s.eq(v, v), one), &mut presence.y[row % self.w]);
