@@ -154,16 +154,9 @@ def test_polars_that_is_too_old_is_named(monkeypatch: pytest.MonkeyPatch) -> Non
 
 ON_FRAMES = {"gaps", "quality_report", "tail"}  # they are made of `checked_times`, expressions and other operations
 FAMILIES = [module.name for module in pkgutil.iter_modules(features.__path__)]
-LATER = ("correlation", "seasonal", "spectrum")
 
 
-@pytest.mark.parametrize(
-    "family",
-    [
-        pytest.param(f, marks=pytest.mark.xfail(reason="not yet on the Python backend")) if f in LATER else f
-        for f in FAMILIES
-    ],
-)
+@pytest.mark.parametrize("family", FAMILIES)
 def test_every_operation_is_there(family: str) -> None:
     fallback.call("rolling_mean", [pl.col("x")], "rows", {"window_size": 3, "min_samples": 1})
     there = {name for name, operation in OPERATIONS.items() if operation.compute.__module__.endswith(f".{family}")}

@@ -151,7 +151,9 @@ def _pairwise_dtype(
         return TABLE
     return pl.Struct(
         [
-            pl.Field(_pair_name(columns[a].name, columns[b].name, lag), _float_of_both(columns[a].dtype, columns[b].dtype))
+            pl.Field(
+                _pair_name(columns[a].name, columns[b].name, lag), _float_of_both(columns[a].dtype, columns[b].dtype)
+            )
             for a, b in _pairs(len(columns), unique=unique)
             for lag in range(max_lag + 1)
         ]
@@ -163,7 +165,7 @@ def _pair_name(a: str, b: str, lag: int) -> str:
 
 
 def _farthest(r: Floats) -> float:
-    """Result farthest from 0, of r and -r the positive one; NaN if there is none."""
+    """Find the result farthest from 0, of r and -r the positive one; NaN if there is none."""
     present = r[~np.isnan(r)]
     if len(present) == 0:
         return np.nan

@@ -1,20 +1,18 @@
 """Seasonal patterns on NumPy; formulas and rules are those of `acm_rs.features.seasonal`.
 
-Bins of time are counted from a Monday, 00:00, by the clock of the times' zone. All means come from one table with a cell
-for each bin of the least common multiple of the periods. Readings far from 1 are scaled by a power of two, so
-that squares neither overflow nor vanish.
+Bins of time are counted from a Monday, 00:00, by the clock of the times' zone. All means come from one table with a
+cell for each bin of the least common multiple of the periods. Readings far from 1 are scaled by a power of two, so that
+squares neither overflow nor vanish.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 
 from acm_rs.fallback import _io
 from acm_rs.fallback._io import Floats, Times
@@ -52,7 +50,9 @@ class Periods:
     def bins(self, times: Times) -> Times:
         """Bins since the Monday."""
         whole, before = times // self.every, -(MONDAY // self.every)
-        whole = np.where(whole > LIMITS.max - before, LIMITS.max, whole + np.minimum(before, LIMITS.max - whole.clip(0)))
+        whole = np.where(
+            whole > LIMITS.max - before, LIMITS.max, whole + np.minimum(before, LIMITS.max - whole.clip(0))
+        )
         return np.asarray(whole - (times % self.every < MONDAY % self.every))
 
 
@@ -75,15 +75,14 @@ class Clock:
 # --- patterns --------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class Pattern:
+class Pattern(NamedTuple):
     """What a period explains; NaN and an empty profile where that is not known."""
 
     confidence: float = np.nan
     amplitude: float = np.nan
     peak: int | None = None
     """The phase with the largest mean."""
-    profile: Floats = np.empty(0)  # noqa: RUF009
+    profile: Floats = np.empty(0)
 
     def counts(self, min_confidence: float) -> bool:
         """Whether it is sure enough to be taken out."""
@@ -106,8 +105,7 @@ def _fit(x: Floats, clock: Clock, min_cycles: int) -> list[Pattern]:
     scaled = np.ldexp(np.ldexp(x, half), half)
     patterns = _patterns(scaled, math.ldexp(math.ldexp(largest, half), half), clock, min_cycles)
     return [
-        replace(
-            pattern,
+        pattern._replace(
             amplitude=float(np.ldexp(np.ldexp(pattern.amplitude, -half), -half)),
             profile=np.ldexp(np.ldexp(pattern.profile, -half), -half),
         )
@@ -154,12 +152,12 @@ def _patterns(x: Floats, largest: float, clock: Clock, min_cycles: int) -> list[
         free = count - met - fitted
         if free > 0 and with_pattern > floor:
             confidence = max(1 - left / free / (with_pattern / (free + new)), 0.0)
-            patterns[i] = replace(patterns[i], confidence=confidence)
+            patterns[i] = patterns[i]._replace(confidence=confidence)
     return patterns
 
 
 def _within_cycles(residuals: Floats, cycles: Times, profile: Floats) -> tuple[float, float, int]:
-    """Sums of squares about the means of the cycles, of residuals and of those with their profile; how many cycles."""
+    """Sum squares about the means of the cycles, of residuals and of those with their profile; count the cycles."""
     _, first, ids = np.unique(cycles, return_index=True, return_inverse=True)
     counts = np.bincount(ids)
     about = residuals - residuals[first][ids]  # so that a drift from cycle to cycle does no harm
@@ -261,7 +259,9 @@ def _zone(dtype: pl.DataType) -> str | None:
     return dtype.time_zone if isinstance(dtype, pl.Datetime) else None
 
 
-def _model(formula: str, zone: str | None, periods: Periods, columns: list[str], found: list[list[Pattern]]) -> pl.Series:
+def _model(
+    formula: str, zone: str | None, periods: Periods, columns: list[str], found: list[list[Pattern]]
+) -> pl.Series:
     patterns = [pattern for of_column in found for pattern in of_column]
     peaks = [None if pattern.peak is None else pattern.peak * periods.every for pattern in patterns]
     profiles = [_io.write("", p.profile, pl.Float64()) if len(p.profile) else None for p in patterns]
@@ -328,7 +328,9 @@ def _read(series: pl.Series, zone: str | None) -> Model:
         )
     if every is None or table is None:
         raise _foreign("is damaged")
-    patterns = series.struct.field("patterns").explode().struct.unnest().with_columns(pl.col("period", "peak").to_physical())
+    patterns = (
+        series.struct.field("patterns").explode().struct.unnest().with_columns(pl.col("period", "peak").to_physical())
+    )
     return _checked(formula, every, patterns)
 
 
