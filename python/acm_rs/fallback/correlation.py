@@ -90,7 +90,8 @@ def _matrix(columns: Floats, method: str) -> Floats:
     # symmetric to the bit, and exactly 1 with itself
     upper = np.triu(out, 1)
     diagonal = np.diag(np.where(np.isnan(np.diag(out)), np.nan, 1.0))
-    return upper + upper.T + diagonal
+    matrix: Floats = upper + upper.T + diagonal
+    return matrix
 
 
 # --- operations ------------------------------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ squares neither overflow nor vanish.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -411,15 +411,18 @@ def deseasonalize(  # noqa: D103
     name = "deseasonalize"
     times = _io.local_times(name, inputs[1], len(inputs[0]))
     columns = _io.struct_columns(inputs[0])
-    model = None if fit is not None else _read(inputs[2], _zone(inputs[1].dtype))
-    clock = Clock(Periods(fit["periods"], fit["every"]) if fit is not None else model.periods, times)
+    found: Callable[[str, Floats], list[Pattern]]
+    if fit is None:
+        model = _read(inputs[2], _zone(inputs[1].dtype))
+        formula, clock = model.formula, Clock(model.periods, times)
+        found = lambda column, _: model.of(column)  # noqa: E731
+    else:
+        formula, min_cycles = fit["formula"], fit["min_cycles"]
+        clock = Clock(Periods(fit["periods"], fit["every"]), times)
+        found = lambda _, x: _find(x, clock, min_cycles, formula)  # noqa: E731
     results = []
     for column in columns:
         x = _io.read(column)
-        if fit is not None:
-            formula, patterns = fit["formula"], _find(x, clock, fit["min_cycles"], fit["formula"])
-        else:
-            formula, patterns = model.formula, model.of(column.name)
-        adjusted = _subtract(x, clock, patterns, min_confidence, formula)
+        adjusted = _subtract(x, clock, found(column.name, x), min_confidence, formula)
         results.append(_io.write(column.name, adjusted, _io.float_of(name, Field(column.name, column.dtype))))
     return _io.struct_of(results)
