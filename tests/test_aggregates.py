@@ -19,6 +19,7 @@ import polars as pl
 import polars.selectors as cs
 import pytest
 from acm_rs.features import seasonal, spectrum
+from backends import RUST, assert_same, rust_only
 from polars.exceptions import ColumnNotFoundError
 from polars.testing import assert_frame_equal
 from test_contract import CHILD, HOSTILE, LAYOUTS, MISSING, NOT_NUMBERS, chunked, numeric_dtypes, refusal
@@ -152,7 +153,7 @@ def test_the_schema_is_known_before_anything_is_computed(case: Case, form: str) 
 
 @every_case
 def test_function_and_method_agree(case: Case) -> None:
-    assert getattr(pl.col("a").acm, case.operation)(**case.parameters).meta.eq(case("a"))
+    assert_same(getattr(pl.col("a").acm, case.operation)(**case.parameters), case("a"), FRAME)
 
 
 @every_case
@@ -224,6 +225,8 @@ def test_float32_is_read_as_it_is(case: Case) -> None:
 @every_operation
 @pytest.mark.parametrize("dtype", NOT_NUMBERS)
 def test_a_column_that_is_not_numeric_is_named(case: Case, dtype: str) -> None:
+    if dtype == "Object" and not RUST:
+        pytest.xfail("Polars panics where it makes up rows of an Object column to find the dtype of a Python function")
     series, text = NOT_NUMBERS[dtype]
     frame = pl.DataFrame({"x": series, "a": [1.0, 2.0], "time": [START, START]})
     for columns in ("x", ["a", "x"]):
@@ -296,6 +299,7 @@ def all_cases() -> pl.LazyFrame:
     return WIDE.lazy().select(case(cs.float()).alias(str(case)) for case in CASES)
 
 
+@rust_only
 @pytest.mark.parametrize("threads", [1, 4])
 def test_a_fresh_process_and_any_number_of_threads(threads: int) -> None:
     child = subprocess.run(

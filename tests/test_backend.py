@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.machinery
 import os
 import pickle
@@ -14,15 +15,19 @@ from pathlib import Path
 import acm_rs as acm
 import numpy as np
 import polars as pl
+import polars.selectors as cs
 import pytest
 from acm_rs import _plugin, fallback, features
 from acm_rs.fallback._registry import OPERATIONS
 from backends import RUST, rust_only
 from polars.exceptions import ComputeError
 from polars.testing import assert_frame_equal
+from test_aggregates import CASES as AGGREGATES
+from test_aggregates import Case as Aggregate
 from test_cleaning import CASES as CLEANING
 from test_cleaning import Case as CleaningCase
 from test_contract import CASES, START, Case, flat
+from test_correlation import BOTH, rowwise, tables
 
 PACKAGE = Path(acm.__file__).parent
 USE = """
@@ -154,20 +159,14 @@ def test_polars_that_is_too_old_is_named(monkeypatch: pytest.MonkeyPatch) -> Non
 
 ON_FRAMES = {"gaps", "quality_report", "tail"}  # they are made of `checked_times`, expressions and other operations
 FAMILIES = [module.name for module in pkgutil.iter_modules(features.__path__)]
-LATER = ("correlation", "seasonal", "spectrum")
 
 
-@pytest.mark.parametrize(
-    "family",
-    [
-        pytest.param(f, marks=pytest.mark.xfail(reason="not yet on the Python backend")) if f in LATER else f
-        for f in FAMILIES
-    ],
-)
+@pytest.mark.parametrize("family", FAMILIES)
 def test_every_operation_is_there(family: str) -> None:
     fallback.call("rolling_mean", [pl.col("x")], "rows", {"window_size": 3, "min_samples": 1})
     there = {name for name, operation in OPERATIONS.items() if operation.compute.__module__.endswith(f".{family}")}
-    expected = set(getattr(features, family).__all__) - ON_FRAMES
+    module = importlib.import_module(f"acm_rs.features.{family}")  # `correlation` is a function, too
+    expected = set(module.__all__) - ON_FRAMES
     assert there == expected | ({"checked_times"} if family == "quality" else set())
     assert family in fallback.FAMILIES
 
@@ -330,6 +329,50 @@ def test_both_backends_prepare_readings_alike(case: CleaningCase, monkeypatch: p
     assert frame.lazy().select(case(READINGS)).collect_schema() == python.schema == rust.schema
     tolerance = ROUNDED.get(case.operation, 0.0)
     assert_frame_equal(python, rust, check_exact=not tolerance, rel_tol=tolerance, abs_tol=tolerance)
+
+
+@rust_only
+@pytest.mark.parametrize("name", BOTH)
+def test_both_backends_correlate_alike(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    if pl.__version__.startswith(("1.31.", "1.32.")):
+        pytest.skip("the Python backend needs Polars 1.33")
+    rust = HOSTILE.select((rowwise(READINGS) | tables(READINGS))[name])
+    monkeypatch.setattr(_plugin, "_LIBRARY", None)
+    expr = (rowwise(READINGS) | tables(READINGS))[name]
+    python = HOSTILE.select(expr)
+    assert HOSTILE.lazy().select(expr).collect_schema() == python.schema == rust.schema
+    rust, python = (frame.unnest(cs.struct()) for frame in (rust, python))
+    if name == "max_abs":  # of two rows it is 1 or -1, and the farther one a matter of rounding
+        rust, python = (frame.with_columns(pl.col("corr").abs()) for frame in (rust, python))
+    assert_frame_equal(python, rust, rel_tol=0, abs_tol=1e-9)
+
+
+@rust_only
+@pytest.mark.parametrize("case", AGGREGATES, ids=str)
+def test_both_backends_find_the_same_rhythms(case: Aggregate, monkeypatch: pytest.MonkeyPatch) -> None:
+    if pl.__version__.startswith(("1.31.", "1.32.")):
+        pytest.skip("the Python backend needs Polars 1.33")
+    for readings in READINGS:
+        if case.operation in ("spectral_energy", "power_spectrum", "dominant_period") and readings in EXTREME:
+            continue
+        x = HOSTILE[readings].cast(pl.Float64)
+        largest = float(x.filter(x.is_finite()).abs().max())  # type: ignore[arg-type]
+        with monkeypatch.context() as patch:
+            rust = HOSTILE.select(case([readings]))
+            patch.setattr(_plugin, "_LIBRARY", None)
+            python = HOSTILE.select(case([readings]))
+            assert HOSTILE.lazy().select(case([readings])).collect_schema() == python.schema == rust.schema
+        rust, python = (frame.unnest(case.operation) for frame in (rust, python))
+        if case.operation == "seasonality":
+            rust, python = (frame.explode("patterns").unnest("patterns") for frame in (rust, python))
+            assert_frame_equal(python.select("confidence"), rust.select("confidence"), rel_tol=0, abs_tol=1e-9)
+            rust, python = (frame.drop("confidence").explode("profile") for frame in (rust, python))
+        elif case.operation == "power_spectrum":
+            rust, python = (frame.explode(pl.all()) for frame in (rust, python))
+        power = case.operation in ("spectral_energy", "power_spectrum")
+        spread = float(x.filter(x.is_finite()).std())  # type: ignore[arg-type]
+        scale = (spread * HOSTILE.height) ** 2 if power else largest
+        assert_frame_equal(python, rust, rel_tol=1e-9, abs_tol=1e-9 * scale)
 
 
 def test_the_suite_runs_on_the_backend_that_was_asked_for() -> None:

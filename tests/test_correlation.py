@@ -19,28 +19,38 @@ import pandas as pd
 import polars as pl
 import polars.selectors as cs
 import pytest
+from backends import assert_same
 from polars.exceptions import ColumnNotFoundError, ComputeError
 from polars.testing import assert_frame_equal
 from test_contract import FRAME, LAYOUTS, NOT_NUMBERS, SENSORS, WIDE, chunked, numeric_dtypes, refusal
 
 PAIRS = list(itertools.combinations(SENSORS, 2))
 
-# a row for each row of the frame
-ROWWISE: dict[str, pl.Expr] = {
-    "rolling_corr(f, b)": acm.rolling_corr("f", "b", 5),
-    "rolling_corr(all, a, lag=3)": acm.rolling_corr(SENSORS, "a", 16, lag=3),
-    "rolling_corr(expanded, min_samples)": acm.rolling_corr(pl.col(SENSORS), pl.col("a") + 1, 100, min_samples=40),
-    "pairwise_lag_corr": acm.pairwise_lag_corr(SENSORS, 2, 7, min_samples=4),
-    "pairwise_lag_corr(ordered)": acm.pairwise_lag_corr(SENSORS, 1, 90, unique=False, min_corr=0.5),
-}
-# rows of its own
-TABLES: dict[str, pl.Expr] = {
-    "max_abs": acm.pairwise_lag_corr(SENSORS, 2, 7, reduce="max_abs"),
-    "last": acm.pairwise_lag_corr(SENSORS, 2, 7, reduce="last", unique=False),
-    "argmax_lag": acm.pairwise_lag_corr(SENSORS, 3, 30, min_samples=9, min_corr=0.7, reduce="argmax_lag"),
-    "pearson": acm.correlation(SENSORS),
-    "spearman": acm.correlation(SENSORS, "spearman"),
-}
+
+def rowwise(columns: list[str]) -> dict[str, pl.Expr]:
+    """A row for each row of the frame."""
+    a, b, f, *_ = columns
+    return {
+        "rolling_corr(f, b)": acm.rolling_corr(f, b, 5),
+        "rolling_corr(all, a, lag=3)": acm.rolling_corr(columns, a, 16, lag=3),
+        "rolling_corr(expanded, min_samples)": acm.rolling_corr(pl.col(columns), pl.col(a) + 1, 100, min_samples=40),
+        "pairwise_lag_corr": acm.pairwise_lag_corr(columns, 2, 7, min_samples=4),
+        "pairwise_lag_corr(ordered)": acm.pairwise_lag_corr(columns, 1, 90, unique=False, min_corr=0.5),
+    }
+
+
+def tables(columns: list[str]) -> dict[str, pl.Expr]:
+    """Rows of its own."""
+    return {
+        "max_abs": acm.pairwise_lag_corr(columns, 2, 7, reduce="max_abs"),
+        "last": acm.pairwise_lag_corr(columns, 2, 7, reduce="last", unique=False),
+        "argmax_lag": acm.pairwise_lag_corr(columns, 3, 30, min_samples=9, min_corr=0.7, reduce="argmax_lag"),
+        "pearson": acm.correlation(columns),
+        "spearman": acm.correlation(columns, "spearman"),
+    }
+
+
+ROWWISE, TABLES = rowwise(SENSORS), tables(SENSORS)
 every_rowwise = pytest.mark.parametrize("name", ROWWISE)
 every_expression = pytest.mark.parametrize("name", [*ROWWISE, *TABLES])
 BOTH = ROWWISE | TABLES
@@ -195,7 +205,7 @@ def test_pairs_are_rolling_correlations_to_the_bit() -> None:
 
 def test_methods_are_the_functions() -> None:
     column, columns = acm.col("a"), pl.col("a", "b")
-    assert column.acm.rolling_corr("b", 5, lag=2).meta.eq(acm.rolling_corr(column, "b", 5, lag=2))
+    assert_same(column.acm.rolling_corr("b", 5, lag=2), acm.rolling_corr(column, "b", 5, lag=2), FRAME)
     same(FRAME.select(columns.acm.correlation("spearman")), FRAME.select(acm.correlation(columns, "spearman")))
     kwargs: dict[str, Any] = {"min_samples": 3, "min_corr": 0.1, "unique": False, "reduce": "last"}
     same(

@@ -118,8 +118,8 @@ def time_unit(operation: str, field: Field) -> int:
     )
 
 
-def times(operation: str, series: pl.Series, rows: int) -> Times:
-    """Return the times of a `by` column in nanoseconds: one for each row, ascending, without nulls, else an error."""
+def instants(operation: str, series: pl.Series, rows: int) -> Times:
+    """Return the times of a `by` column in nanoseconds, in any order: one for each row, no nulls, else an error."""
     column = _column_named(series.name)
     unit = time_unit(operation, Field(series.name, series.dtype))
     if len(series) != rows:
@@ -128,15 +128,31 @@ def times(operation: str, series: pl.Series, rows: int) -> Times:
         raise error(operation, f"`by` must have no nulls, {column} has {nulls}; drop those rows first")
     values = series.to_physical().cast(pl.Int64).to_numpy()
     limits = np.iinfo(np.int64)
-    beyond = (values > limits.max // unit) | (values < -(-limits.min // unit))
-    back = np.flatnonzero(values[1:] < values[:-1]) + 1
-    # whichever comes first, as a reader of the column would find it
-    if beyond.any() and not (len(back) and back[0] < np.argmax(beyond)):
+    if ((values > limits.max // unit) | (values < -(-limits.min // unit))).any():
         raise error(operation, f"`by` must lie in the years 1677 to 2262, which nanoseconds reach; {column} does not")
+    return np.asarray(values * np.int64(unit))
+
+
+def times(operation: str, series: pl.Series, rows: int) -> Times:
+    """Return the times of a `by` column in nanoseconds, which must ascend."""
+    result = instants(operation, series, rows)
+    back = np.flatnonzero(result[1:] < result[:-1]) + 1
     if len(back):
         raise error(
             operation,
-            f"`by` must be ascending, {column} goes back in time at row {back[0]}; sort by it first, or use "
-            ".over(..., order_by=...)",
+            f"`by` must be ascending, {_column_named(series.name)} goes back in time at row {back[0]}; sort by it "
+            "first, or use .over(..., order_by=...)",
         )
-    return np.asarray(values * np.int64(unit))
+    return result
+
+
+def local_times(operation: str, series: pl.Series, rows: int) -> Times:
+    """Return the times as the clocks of the column's time zone show them, in nanoseconds, in any order."""
+    result = instants(operation, series, rows)
+    if not isinstance(series.dtype, pl.Datetime) or series.dtype.time_zone is None:
+        return result
+    clock = series.dt.replace_time_zone(None).to_physical() - series.to_physical()
+    change = clock.to_numpy() * np.int64(time_unit(operation, Field(series.name, series.dtype)))
+    limits = np.iinfo(np.int64)
+    # what the clock shows may lie just beyond what nanoseconds reach
+    return np.clip(result, limits.min - np.minimum(change, 0), limits.max - np.maximum(change, 0)) + change
