@@ -655,7 +655,7 @@ def pairwise_correlation(window: int) -> list[Contender]:
     """Enter the largest |r| of every pair at every lag."""
 
     def expression(data: Data) -> pl.Expr:
-        return acm.pairwise_lag_corr(data.columns, MAX_LAG, window, reduce="max_abs")
+        return acm.pairwise_lag_corr(data.columns, MAX_LAG, window, min_samples=2, reduce="max_abs")
 
     def one_call(data: Data) -> Run:
         return lambda: data.frame.select(expression(data))

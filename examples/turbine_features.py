@@ -101,6 +101,10 @@ def read(path: Path) -> pl.LazyFrame:
             raise InputError(f"{path.name}: extension {other!r} is not supported; use .parquet or .csv")
 
 
+# With more assets than this share of the rows, the column is no name of a machine.
+MOST_ASSETS = 0.5
+
+
 def find_columns(frame: pl.LazyFrame, time: str | None, asset: str | None) -> tuple[pl.LazyFrame, Columns]:
     """Tell time, asset and sensors apart by dtype; a file without an asset column is one asset."""
     schema = frame.collect_schema()
@@ -125,9 +129,15 @@ def find_columns(frame: pl.LazyFrame, time: str | None, asset: str | None) -> tu
     if not sensors:
         raise InputError(f"no numeric sensors among: {names}")
 
-    rows, untimed = frame.select(pl.len(), pl.col(time).null_count().alias("untimed")).collect().row(0)
+    facts = frame.select(pl.len(), pl.col(time).null_count().alias("untimed"), pl.col(asset).n_unique().alias("assets"))
+    rows, untimed, assets = facts.collect().row(0)
     if rows == 0:
         raise InputError("no rows")
+    if assets > MOST_ASSETS * rows:
+        text = f"the asset column {asset!r} names {assets:,} assets in {rows:,} rows; name another one with --asset"
+        raise InputError(f"{text}, or clean it if it is a sensor with text among its readings")
+    if left_out := [name for name in schema if name not in (time, asset, *sensors)]:
+        print(f"left out, because not numeric: {', '.join(f'{name} ({schema[name]})' for name in left_out)}")
     if untimed:
         raise InputError(f"{untimed:,} of {rows:,} rows have no value in the time column {time!r}")
     return frame, Columns(time, asset, sensors)

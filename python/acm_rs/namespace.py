@@ -267,7 +267,7 @@ class AcmNamespace:
         max_lag: int,
         window_size: int,
         *,
-        min_samples: int = 2,
+        min_samples: int | None = None,
         min_corr: float = 0.0,
         unique: bool = True,
         reduce: Reduce = None,

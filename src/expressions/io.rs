@@ -320,12 +320,15 @@ fn column_named(name: &str) -> String {
 
 /// The times of a `by` column in nanoseconds: one for each row, ascending and without nulls, else an error.
 pub fn times(operation: &str, s: &Series, rows: usize) -> PolarsResult<Vec<i64>> {
+    times_or(operation, s, rows, "sort by it first, or use .over(..., order_by=...)")
+}
+
+/// The same with another remedy for times that do not ascend.
+pub fn times_or(operation: &str, s: &Series, rows: usize, remedy: &str) -> PolarsResult<Vec<i64>> {
     let out = instants(operation, s, rows)?;
     if let Some(row) = out.windows(2).position(|pair| pair[0] > pair[1]) {
         let (column, row) = (column_named(s.name()), row + 1);
-        let text = format!(
-            "`by` must be ascending, {column} goes back in time at row {row}; sort by it first, or use .over(..., order_by=...)"
-        );
+        let text = format!("`by` must be ascending, {column} goes back in time at row {row}; {remedy}");
         return Err(error(operation, text));
     }
     Ok(out)

@@ -133,15 +133,17 @@ def instants(operation: str, series: pl.Series, rows: int) -> Times:
     return np.asarray(values * np.int64(unit))
 
 
-def times(operation: str, series: pl.Series, rows: int) -> Times:
-    """Return the times of a `by` column in nanoseconds, which must ascend."""
+SORT = "sort by it first, or use .over(..., order_by=...)"
+
+
+def times(operation: str, series: pl.Series, rows: int, remedy: str = SORT) -> Times:
+    """Return the times of a `by` column in nanoseconds, which must ascend; `remedy` says what to do if they do not."""
     result = instants(operation, series, rows)
     back = np.flatnonzero(result[1:] < result[:-1]) + 1
     if len(back):
         raise error(
             operation,
-            f"`by` must be ascending, {_column_named(series.name)} goes back in time at row {back[0]}; sort by it "
-            "first, or use .over(..., order_by=...)",
+            f"`by` must be ascending, {_column_named(series.name)} goes back in time at row {back[0]}; {remedy}",
         )
     return result
 

@@ -107,8 +107,11 @@ def out_of_range(inputs: list[pl.Series], *, low: float | None, high: float | No
     lowest, highest = -np.inf if low is None else low, np.inf if high is None else high
 
     def of(series: pl.Series) -> pl.Series:
-        x = _io.read(series)
-        return _io.write_flags(series.name, np.where(np.isnan(x), np.nan, (x < lowest) | (x > highest)))
+        x, limits = _io.read(series), np.array([lowest, highest])
+        if series.dtype == pl.Float32:  # a limit is a number of the sensor's dtype
+            with np.errstate(over="ignore"):
+                limits = limits.astype(np.float32).astype(np.float64)
+        return _io.write_flags(series.name, np.where(np.isnan(x), np.nan, (x < limits[0]) | (x > limits[1])))
 
     return each(inputs, of)
 
@@ -148,4 +151,5 @@ def _checked_times_dtype(_name: str, fields: list[Field], *, of: str) -> pl.Data
 @operation(dtype=_checked_times_dtype)
 def checked_times(inputs: list[pl.Series], *, of: str) -> pl.Series:
     """Give the times of a `by` column in nanoseconds, or the errors of the operation `of`, which needs them."""
-    return pl.Series(inputs[0].name, _io.times(of, inputs[0], len(inputs[0])))
+    remedy = "sort by it first, and name the series with `over=` where the frame holds several"
+    return pl.Series(inputs[0].name, _io.times(of, inputs[0], len(inputs[0]), remedy))

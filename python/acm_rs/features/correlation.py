@@ -105,7 +105,7 @@ def pairwise_lag_corr(
     max_lag: int,
     window_size: int,
     *,
-    min_samples: int = 2,
+    min_samples: int | None = None,
     min_corr: float = 0.0,
     unique: bool = True,
     reduce: Reduce = None,
@@ -124,8 +124,10 @@ def pairwise_lag_corr(
         Largest lag in rows, at least 0. With ``lag=2``, the second column of the pair comes two rows before the first.
     window_size : int
         Rows, at least 2.
-    min_samples : int
-        Rows where both must be present, 1 to `window_size`; default 2, which are needed in any case.
+    min_samples : int or None
+        Rows where both must be present, 1 to `window_size`; default None: half of the window, at least 2, because the
+        first windows of a series hold few rows and so few correlate by chance (two rows always by 1 or -1), which
+        would be the strongest result of every pair.
     min_corr : float
         Pairs that matter, 0 to 1: those of which at least one result, at any lag and in any row (with
         ``reduce="last"`` in the last row), is at least this far from 0; all lags of such a pair are kept. Other pairs
@@ -193,7 +195,9 @@ def pairwise_lag_corr(
         [packed],
         gives="table" if reduce is not None else "rows",
         window_size=window,
-        min_samples=_checks.min_samples(operation, min_samples, window, None),
+        min_samples=max(2, window // 2)
+        if min_samples is None
+        else _checks.min_samples(operation, min_samples, window, None),
         max_lag=_checks.integer(operation, "max_lag", max_lag, 0),
         min_corr=threshold,
         unique=_checks.flag(operation, "unique", unique),

@@ -44,7 +44,8 @@ def stuck(
         reading, such as ``"6h"``. Choose more than the machine itself stands still: a stopped turbine's pitch does not
         move for hours.
     tolerance : float
-        Range that counts as no movement, at least 0, in the unit of the column; default 0: equal readings.
+        Range that counts as no movement, at least 0, in the unit of the column; default 0: equal readings. For steps
+        of one resolution choose a little more than it: 4.4 - 4.3 is not exactly 0.1.
     look_ahead : bool
         True, the default: all readings of a standstill are marked, also its first ones, as is right for cleaning.
         False: those from which on it has lasted for `min_length`, which is what can be known live.
@@ -169,7 +170,8 @@ def rate_of_change(expr: IntoColumns, *, by: IntoTime = None) -> pl.Expr:
     Notes
     -----
     Null, NaN and infinity are missing: they are skipped, and the step over a gap is divided by all of its length.
-    Cost: one pass. A direction that passes 360 degrees seems to jump: take the fields of `to_xy`.
+    Cost: one pass. A direction that passes 360 degrees seems to jump: take the fields of `to_xy`. Integers beyond 2**53
+    are rounded to Float64 first, so that small steps of huge counters are lost: subtract the first reading before.
 
     Examples
     --------
@@ -289,7 +291,7 @@ def quality_report(
     over : str, list of str or None
         Columns whose values name the asset; default None: the frame is one asset.
     columns : str, list, tuple, selector or None
-        Sensors; default None: all numeric columns but those of `over`.
+        Sensors; default None: all numeric columns, and those that hold nulls alone, but those of `over`.
     limits : mapping or None
         Possible readings, ``{column: (low, high)}``, both allowed themselves; None for no limit on that side. Default
         None: nothing is out of range. The table's ``min`` and ``max`` show what to limit.
@@ -426,7 +428,8 @@ def _check_frame(operation: str, frame: object) -> None:
 
 def _sensors(operation: str, keys: Sequence[str], columns: IntoColumns | None) -> Sequence[str | pl.Expr]:
     if columns is None:
-        return [cs.numeric() - cs.by_name(*keys, require_all=False)]
+        # a column of nulls alone is a sensor that never reported
+        return [(cs.numeric() | cs.by_dtype(pl.Null)) - cs.by_name(*keys, require_all=False)]
     return columns if isinstance(columns, (list, tuple)) else [columns]  # type: ignore[list-item]
 
 

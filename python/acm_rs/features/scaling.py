@@ -200,7 +200,7 @@ def _fleet(operation: str, fleet: object, default: pl.Series | pl.DataFrame | No
         keys = keys.cast(pl.String)
     if keys.is_duplicated().any():
         doubles = keys.filter(keys.is_duplicated()).unique(maintain_order=True)
-        raise _checks.invalid(operation, "model", "one model for each key", doubles.to_list())
+        raise _checks.invalid(operation, "model", "one model for each key, these have several", doubles.to_list())
     if default is not None:
         other = _one_model(operation, "default", default)
         known, given = (series.struct.fields for series in (models, other))

@@ -166,6 +166,8 @@ def deseasonalize(
     Notes
     -----
     Unnest it beside other columns with ``select``: the fields have the names of the sensors.
+    Means are not robust: a few impossible readings (-273 degrees) lower the confidence of a pattern, below
+    `min_confidence` it then stays in. Clean the sensors first, as with `out_of_range`.
     Null, NaN and infinity are missing: they are skipped, and stay null. Times are read as in `seasonality`.
     A pattern without confidence stays in, so a period that the rows do not span `min_cycles` times changes nothing: it
     is null in the model. A column that the model does not hold is an error.
@@ -247,12 +249,14 @@ def _literal(operation: str, model: object) -> pl.Expr:
     allowed = "one row of `seasonality`: a frame, a Series or an expression"
     if isinstance(model, pl.DataFrame):
         if model.width != 1:
-            raise _checks.invalid(operation, "model", f"{allowed}; select its column", model.columns)
+            one_each = 'join a model for each asset and give pl.col("seasonality").first() under .over(asset)'
+            raise _checks.invalid(operation, "model", f"{allowed} of one column ({one_each})", model.columns)
         model = model.to_series()
     if not isinstance(model, pl.Series):
         raise _checks.mistyped(operation, "model", allowed, model)
     if not isinstance(model.dtype, pl.Struct) or [field.name for field in model.dtype.fields] != MODEL_FIELDS:
         raise _checks.invalid(operation, "model", allowed, model.dtype)
     if len(model) != 1 or model.null_count():
-        raise _checks.invalid(operation, "model", f"{allowed}; it must not be null", f"{len(model)} rows")
+        found = f"{len(model)} rows, {model.null_count()} of them null"
+        raise _checks.invalid(operation, "model", f"{allowed}, which is not null", found)
     return pl.lit([model])

@@ -173,31 +173,32 @@ fn pairwise_lag_corr(inputs: &[Series], kwargs: PairwiseKwargs) -> PolarsResult<
     let input = &inputs[0];
     let series = struct_columns(NAME, input)?;
     let columns = series.iter().map(|s| Column::new(NAME, s)).collect::<PolarsResult<Vec<_>>>()?;
-    let pairwise = Pairwise { columns: &columns, window_size, min_samples, max_lag, unique: kwargs.unique };
+    // no row has a partner at a lag of the length of the series
+    let within = max_lag.min(input.len().saturating_sub(1));
+    let pairwise = Pairwise { columns: &columns, window_size, min_samples, max_lag: within, unique: kwargs.unique };
     let names: Vec<(&PlSmallStr, &PlSmallStr)> =
         pairwise.pairs().map(|(a, b)| (series[a].name(), series[b].name())).collect();
     // a comparison with NaN is false: a pair without any result reaches no threshold but 0
     let reaches = |r: f64| kwargs.min_corr == 0.0 || r.abs() >= kwargs.min_corr;
-    let lags = max_lag + 1;
+    let lags = within + 1;
 
     let Some(table) = kwargs.reduce else {
         let dtype = |a: &Column, b: &Column| float_of_both(&a.dtype(), &b.dtype());
         let results: Vec<(Results, f64)> = pairwise.write(&POOL, |a, b| Results::floats(input.len(), &dtype(a, b)));
         let kept: Vec<bool> =
             results.chunks(lags).map(|by_lag| by_lag.iter().any(|(_, farthest)| reaches(*farthest))).collect();
-        let fields: Vec<Series> = results
-            .into_iter()
-            .enumerate()
-            .map(|(k, (results, _))| {
-                let (a, b) = names[k / lags];
-                let column = results.into_series(pair_name(a, b, k % lags));
-                if kept[k / lags] {
-                    column
-                } else {
-                    Series::full_null(column.name().clone(), column.len(), column.dtype())
-                }
-            })
-            .collect();
+        let mut fields: Vec<Series> = Vec::with_capacity(names.len() * (max_lag + 1));
+        for (k, (results, _)) in results.into_iter().enumerate() {
+            let (pair, lag) = (k / lags, k % lags);
+            let (a, b) = names[pair];
+            let column = results.into_series(pair_name(a, b, lag));
+            let (rows, dtype) = (column.len(), column.dtype().clone());
+            let nothing = |lag| Series::full_null(pair_name(a, b, lag), rows, &dtype);
+            fields.push(if kept[pair] { column } else { nothing(lag) });
+            if lag == within {
+                fields.extend((lags..=max_lag).map(nothing));
+            }
+        }
         return Ok(StructChunked::from_series(input.name().clone(), input.len(), fields.iter())?.into_series());
     };
 
@@ -212,7 +213,9 @@ fn pairwise_lag_corr(inputs: &[Series], kwargs: PairwiseKwargs) -> PolarsResult<
             let (lag, r) = farthest_lag(by_lag).map_or((None, f64::NAN), |(lag, r)| (Some(lag as i64), r));
             rows.push((a, b, lag, r));
         } else {
-            rows.extend(by_lag.iter().enumerate().map(|(lag, r)| (a.as_str(), b.as_str(), Some(lag as i64), *r)));
+            let beyond = std::iter::repeat_n(&f64::NAN, max_lag - within);
+            let of_lag = |(lag, r): (usize, &f64)| (a.as_str(), b.as_str(), Some(lag as i64), *r);
+            rows.extend(by_lag.iter().chain(beyond).enumerate().map(of_lag));
         }
     }
     let fields = [

@@ -6,7 +6,7 @@ use serde::Deserialize;
 
 use super::columns::{Readings, booleans, each};
 use super::rolling::{by, check_by, one_each_field};
-use crate::expressions::io::{error, times};
+use crate::expressions::io::{error, times_or};
 use crate::kernels::features::quality::{self, Stuck};
 use crate::kernels::params::{Span, number};
 
@@ -54,6 +54,9 @@ fn out_of_range(inputs: &[Series], kwargs: RangeKwargs) -> PolarsResult<Series> 
         return Err(error("out_of_range", format!("`low` must be <= `high`, got {low} and {high}")));
     }
     each("out_of_range", &inputs[0], |s| {
+        // a limit is a number of the sensor's dtype: a Float32 reading of 0.2 is not above 0.2
+        let narrow = |limit: f64| if s.dtype() == &DataType::Float32 { f64::from(limit as f32) } else { limit };
+        let (low, high) = (narrow(low), narrow(high));
         let mut out = Vec::new();
         quality::out_of_range(&Readings::new("out_of_range", s)?.values, low, high, &mut out);
         Ok(booleans(s.name(), &out))
@@ -92,5 +95,6 @@ fn checked_times_field(fields: &[Field], kwargs: TimesKwargs) -> PolarsResult<Fi
 #[polars_expr(output_type_func_with_kwargs=checked_times_field)]
 fn checked_times(inputs: &[Series], kwargs: TimesKwargs) -> PolarsResult<Series> {
     let s = &inputs[0];
-    Ok(Series::new(s.name().clone(), times(&kwargs.of, s, s.len())?))
+    let remedy = "sort by it first, and name the series with `over=` where the frame holds several";
+    Ok(Series::new(s.name().clone(), times_or(&kwargs.of, s, s.len(), remedy)?))
 }
