@@ -255,4 +255,4 @@ def _literal(operation: str, model: object) -> pl.Expr:
         raise _checks.invalid(operation, "model", allowed, model.dtype)
     if len(model) != 1 or model.null_count():
         raise _checks.invalid(operation, "model", f"{allowed}; it must not be null", f"{len(model)} rows")
-    return pl.lit([model])
+    return pl.lit([model], dtype=pl.List(pl.List(model.dtype)))  # Polars 1.33 does not find the dtype itself
