@@ -671,6 +671,13 @@ def test_a_model_fits_in_files_and_to_some_of_its_columns(tmp_path: Any) -> None
     assert alone["load"].std() < 1.1
 
 
+def test_a_model_keeps_its_nanoseconds() -> None:
+    frame = pl.DataFrame({"time": pl.int_range(64, eager=True).cast(pl.Datetime("ns")), "a": [0.0, 1.0, 2.0, 3.0] * 16})
+    model = frame.select(acm.seasonality("a", "time", periods=["4ns"], every="1ns"))
+    adjusted = frame.select(acm.deseasonalize("a", "time", model=model)).unnest("deseasonalize")
+    assert adjusted["a"].to_list() == pytest.approx([1.5] * 64)
+
+
 def test_scoring_with_a_model_streams() -> None:
     query = SCORE.lazy().select("time", acm.deseasonalize(COLUMNS, "time", model=fitted())).unnest("deseasonalize")
     expected = query.collect(engine="in-memory")

@@ -255,4 +255,6 @@ def _literal(operation: str, model: object) -> pl.Expr:
         raise _checks.invalid(operation, "model", allowed, model.dtype)
     if len(model) != 1 or model.null_count():
         raise _checks.invalid(operation, "model", f"{allowed}; it must not be null", f"{len(model)} rows")
-    return pl.lit([model], dtype=pl.List(pl.List(model.dtype)))  # Polars 1.33 does not find the dtype itself
+    # through Python's integers, because its durations end at microseconds
+    numbers = model.to_physical()
+    return pl.lit(numbers.to_list(), dtype=pl.List(numbers.dtype)).cast(pl.List(model.dtype))
