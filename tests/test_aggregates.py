@@ -671,6 +671,13 @@ def test_a_model_fits_in_files_and_to_some_of_its_columns(tmp_path: Any) -> None
     assert alone["load"].std() < 1.1
 
 
+def test_a_model_keeps_its_nanoseconds() -> None:
+    frame = pl.DataFrame({"time": pl.int_range(64, eager=True).cast(pl.Datetime("ns")), "a": [0.0, 1.0, 2.0, 3.0] * 16})
+    model = frame.select(acm.seasonality("a", "time", periods=["4ns"], every="1ns"))
+    adjusted = frame.select(acm.deseasonalize("a", "time", model=model)).unnest("deseasonalize")
+    assert adjusted["a"].to_list() == pytest.approx([1.5] * 64)
+
+
 def test_scoring_with_a_model_streams() -> None:
     query = SCORE.lazy().select("time", acm.deseasonalize(COLUMNS, "time", model=fitted())).unnest("deseasonalize")
     expected = query.collect(engine="in-memory")
@@ -842,7 +849,11 @@ REFUSED: list[tuple[Callable[[], Any], type[Exception], str]] = [
         TypeError,
         "deseasonalize: `model` must be one row of `seasonality`",
     ),
-    (lambda: acm.deseasonalize("a", "t", model=TRAIN), ValueError, "`model` must be one row of .*; select its column"),
+    (
+        lambda: acm.deseasonalize("a", "t", model=TRAIN),
+        ValueError,
+        "`model` must be one row of .* of one column .*join a model for each asset",
+    ),
     (
         lambda: acm.deseasonalize("a", "t", model=TRAIN["load"]),
         ValueError,
@@ -851,7 +862,7 @@ REFUSED: list[tuple[Callable[[], Any], type[Exception], str]] = [
     (
         lambda: acm.deseasonalize("a", "t", model=pl.concat([fitted(), fitted()])),
         ValueError,
-        "`model` must be one row of .*, got '2 rows'",
+        "`model` must be one row of .*, got '2 rows, 0 of them null'",
     ),
 ]
 

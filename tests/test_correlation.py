@@ -194,13 +194,38 @@ def test_one_call_is_column_by_column() -> None:
 
 
 def test_pairs_are_rolling_correlations_to_the_bit() -> None:
-    pairs = FRAME.select(acm.pairwise_lag_corr(SENSORS, 2, 8, unique=False)).unnest("pairwise_lag_corr")
+    pairs = FRAME.select(acm.pairwise_lag_corr(SENSORS, 2, 8, min_samples=2, unique=False)).unnest("pairwise_lag_corr")
     alone = [
         acm.rolling_corr(a, b, 8, lag=lag).alias(f"{a}__{b}_lag{lag}_corr")
         for a, b in itertools.permutations(SENSORS, 2)
         for lag in range(3)
     ]
     same(pairs, FRAME.select(alone))
+
+
+def test_the_strongest_of_a_pair_is_not_that_of_its_first_rows() -> None:
+    noise = pl.DataFrame(np.random.default_rng(0).normal(size=(2000, 3)), schema=["a", "b", "c"])
+    table = noise.select(acm.pairwise_lag_corr(pl.all(), 1, 48, reduce="max_abs")).unnest("pairwise_lag_corr")
+    half = noise.select(acm.pairwise_lag_corr(pl.all(), 1, 48, min_samples=24, reduce="max_abs"))
+    assert_frame_equal(table, half.unnest("pairwise_lag_corr"))
+    assert table["corr"].abs().max() < 0.9
+    two = noise.select(acm.pairwise_lag_corr(pl.all(), 1, 48, min_samples=2, reduce="max_abs"))
+    assert two.unnest("pairwise_lag_corr")["corr"].abs().round(9).to_list() == [1.0] * 6
+
+
+def test_lags_beyond_the_rows_are_null() -> None:
+    frame = FRAME.head(5).select(SENSORS[:2])
+    for size in (0, 1, 5):
+        few = frame.head(size)
+        pairs = few.select(acm.pairwise_lag_corr(few.columns, 9, 4, min_samples=2)).unnest("pairwise_lag_corr")
+        assert pairs.shape == (size, 10)
+        assert all(pairs[:, lag].null_count() == size for lag in range(max(size, 1), 10))
+        table = few.select(acm.pairwise_lag_corr(few.columns, 9, 4, min_samples=2, reduce="max_abs"))
+        table = table.unnest("pairwise_lag_corr")
+        assert table["lag"].to_list() == list(range(10))
+        assert table["corr"][max(size, 1) :].null_count() == 10 - max(size, 1)
+        if size == 5:
+            assert table["corr"][:3].null_count() == 0
 
 
 def test_methods_are_the_functions() -> None:
@@ -286,7 +311,8 @@ def test_pairs_need_two_columns() -> None:
 
 
 def test_the_other_column_must_have_a_value_for_each_row() -> None:
-    for other in (pl.col("b").head(3), pl.col("b").head(0), pl.lit(1.0)):
+    # a literal without a dtype makes Polars 1.33 panic where it makes up rows for a Python function
+    for other in (pl.col("b").head(3), pl.col("b").head(0), pl.lit(1.0, pl.Float64)):
         with pytest.raises(ComputeError, match=r"`other` must have a value for each of the 250 rows"):
             FRAME.select(acm.rolling_corr("a", other, 4))
 

@@ -204,6 +204,14 @@ def test_csv_without_an_asset_column(call, tmp_path):
     image_size(tmp_path / "new" / "out" / "chart.png")
 
 
+def test_columns_that_are_left_out_are_named(call, tmp_path):
+    frame = wave().with_columns(pump=pl.lit("a"), note=pl.lit("ok"))
+    frame.write_parquet(tmp_path / "in.parquet")
+    code, text, _ = call("--input", tmp_path / "in.parquet", "--output", tmp_path, "--asset", "pump")
+    assert code == 0
+    assert "left out, because not numeric: note (String)" in text
+
+
 def test_unsorted_rows_give_the_same(call, tmp_path):
     june = pl.scan_parquet(DATA).filter(pl.col("time").dt.month() == 6, pl.col("turbine") < "R8073").collect()
     june.write_parquet(tmp_path / "sorted.parquet")
@@ -269,6 +277,7 @@ def test_names_that_the_console_cannot_show(tmp_path):
         ("in.csv", wave(), ["--sensor", "speed"], "no sensor 'speed' among: flow"),
         ("in.parquet", wave().with_columns(pl.col("when").shift()), [], "1 of 300 rows have no value in the time"),
         ("in.parquet", wave().with_columns(flow_med=1.0), [], "flow_med"),
+        ("in.parquet", wave().with_columns(vib=pl.int_range(pl.len()).cast(pl.String)), [], "names 300 assets in 300"),
     ],
 )
 def test_bad_input_is_said_and_ends_with_code_2(call, tmp_path, name, frame, options, message):

@@ -74,6 +74,30 @@ def test_polars_agrees_on_equal_readings() -> None:
 # --- ranges and rates ------------------------------------------------------------------------------------------------
 
 
+def test_a_limit_is_a_number_of_the_sensors_dtype() -> None:
+    x = pl.Series("x", [0.1, 0.2, -0.97], dtype=pl.Float32)
+    frame = x.to_frame()
+    assert frame.select(acm.out_of_range("x", -0.97, 0.2)).to_series().to_list() == [False] * 3
+    assert frame.select(acm.out_of_range("x", 0.1000001, 0.2)).to_series().to_list() == [True, False, True]
+    assert frame.select(acm.out_of_range("x", high=1e300)).to_series().to_list() == [False] * 3
+
+
+def test_a_sensor_that_never_reported_is_in_the_report() -> None:
+    times = [datetime(2025, 1, day) for day in (1, 2, 3)]
+    report = acm.quality_report(pl.DataFrame({"t": times, "x": [None] * 3, "y": [1.0, 2.0, 3.0]}), "t")
+    assert report["sensor"].to_list() == ["x", "y"]
+    assert report["readings"].to_list() == [0, 3]
+    assert report["missing"].to_list() == [1.0, 0.0]
+
+
+def test_unsorted_times_of_a_frame_are_told_of_over() -> None:
+    times = [datetime(2025, 1, 2), datetime(2025, 1, 1)]
+    with pytest.raises(
+        ComputeError, match="goes back in time at row 1; sort by it first, and name the series with `over="
+    ):
+        acm.quality_report(pl.DataFrame({"t": times, "x": [1.0, 2.0]}), "t")
+
+
 def test_out_of_range() -> None:
     x = [-1, 0, 5, 10, 11, None, float("nan"), float("inf")]
     assert column(acm.out_of_range("x", 0, 10), x) == [True, False, False, False, True, None, None, None]

@@ -166,7 +166,7 @@ REFUSED: list[tuple[Callable[[], Any], type[Exception], str]] = [
     (
         lambda: acm.robust_scale("x", pl.concat([REGIMES, REGIMES]), by="regime"),
         ValueError,
-        "`model` must be one model for each key, got [0, 1]",
+        "`model` must be one model for each key, these have several, got [0, 1]",
     ),
     (
         lambda: acm.robust_scale("x", REGIMES, by="regime", default=TRAIN.select(acm.robust_scale_fit("x"))),

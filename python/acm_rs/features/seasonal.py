@@ -259,4 +259,6 @@ def _literal(operation: str, model: object) -> pl.Expr:
     if len(model) != 1 or model.null_count():
         found = f"{len(model)} rows, {model.null_count()} of them null"
         raise _checks.invalid(operation, "model", f"{allowed}, which is not null", found)
-    return pl.lit([model])
+    # through Python's integers, because its durations end at microseconds
+    numbers = model.to_physical()
+    return pl.lit(numbers.to_list(), dtype=pl.List(numbers.dtype)).cast(pl.List(model.dtype))
