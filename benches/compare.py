@@ -1485,6 +1485,8 @@ def report_race(workload: Workload, timings: Sequence[tuple[Contender, Timing]],
         ]
         parts = list(dict.fromkeys(contender.part for contender, _ in peers))
         fastest = [min((p for p in peers if p[0].part == name), key=lambda p: p[1]) for name in parts]
+        if goal.ratio is None and not any(contender.tuned for contender, _ in fastest):
+            continue  # the row with the target says the same
         total = sum(ms for _, ms in fastest)
         label = " + ".join(f"{c.name} {ms:.1f} ({c.part})" if c.part else c.name for c, ms in fastest)
         if notes := {contender.note for contender, _ in fastest if contender.note}:
