@@ -27,6 +27,7 @@ from scipy import fft
 from acm_rs.fallback import _io
 from acm_rs.fallback._io import Floats, Times
 from acm_rs.fallback._registry import Field, operation
+from acm_rs.fallback.columns import by
 
 NORMAL = 1.4826  # standard deviation of a normal distribution in units of its MAD, with the digits that ACM uses
 CELLS = 2**18  # values per matrix: 2 MiB, so that the handful in use at once stays near the processor
@@ -288,10 +289,6 @@ def _flag_dtype(name: str, fields: list[Field], **_parameters: Any) -> pl.DataTy
     return one_each_dtype(name, fields, result=pl.Boolean())
 
 
-def _times(name: str, inputs: list[pl.Series]) -> Times | None:
-    return _io.times(name, inputs[1], len(inputs[0])) if len(inputs) > 1 else None
-
-
 def _one_each(
     name: str,
     inputs: list[pl.Series],
@@ -300,7 +297,7 @@ def _one_each(
     write: Callable[[pl.Series, Floats], pl.Series] | None = None,
 ) -> pl.Series:
     """Apply a statistic to a column, or to every column of a struct."""
-    times = _times(name, inputs)
+    times = by(name, inputs)
 
     def of(series: pl.Series) -> pl.Series:
         x = _io.read(series)
@@ -470,7 +467,7 @@ def rolling_features(  # noqa: D103
     order: Literal["column", "feature"],
 ) -> pl.Series:
     name = "rolling_features"
-    times = _times(name, inputs)
+    times = by(name, inputs)
     suffixes = _feature_suffixes(bands)
     columns = _io.struct_columns(inputs[0])
     results: list[dict[str, pl.Series]] = []
