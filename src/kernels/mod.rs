@@ -8,7 +8,12 @@
 //! - A result depends on the series up to its row only, and where sums are taken in blocks, the borders are functions of
 //!   the row number (or the time) since the start: a prefix of the series gives a prefix of the result, bit for bit.
 
+pub mod detectors;
 pub mod features;
+pub mod linalg;
+pub mod matrix;
 pub mod parallel;
 pub mod params;
+pub mod random;
+pub mod regimes;
 pub mod simd;

@@ -1,0 +1,18 @@
+//! Detectors: each learns a model of usual rows and scores how far other rows lie from it.
+//!
+//! Those of many columns learn from a [`Complete`](complete::Complete) matrix, in which no cell is missing, and score rows
+//! [`Tile`] by tile, each row by itself: results do not depend on which rows stand together.
+
+pub mod complete;
+
+use crate::kernels::matrix::Tile;
+
+/// A fitted model that scores complete rows.
+pub trait Score: Sync {
+    /// How many results a row has.
+    fn results(&self) -> usize;
+
+    /// Writes result `k` of row `i` to `out[k * tile.stride() + i]`, also for the copies behind the last row; `scratch` is
+    /// kept from call to call and may hold anything.
+    fn score(&self, tile: &Tile, scratch: &mut Vec<f64>, out: &mut [f64]);
+}

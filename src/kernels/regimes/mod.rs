@@ -1,0 +1,1 @@
+//! Operating regimes: which rows belong together.
