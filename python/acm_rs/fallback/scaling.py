@@ -1,7 +1,6 @@
 """Robust scaling on NumPy; models, formulas and rules are those of `acm_rs.features.scaling`.
 
-Scoring takes a struct of columns, a list of models of one row, and for several models the key of each row and the list
-of the models' keys.
+How models and keys come in is said in `acm_rs.fallback.models`.
 """
 
 from __future__ import annotations
@@ -16,7 +15,8 @@ from acm_rs.fallback._io import Floats
 from acm_rs.fallback._registry import Field, operation
 from acm_rs.fallback.columns import each, floats
 from acm_rs.fallback.filling import median
-from acm_rs.fallback.rolling import NORMAL, Rows, one_each_dtype
+from acm_rs.fallback.models import elements, key_positions
+from acm_rs.fallback.rolling import NORMAL, one_each_dtype
 
 PARTS = pl.Struct(
     {"center": pl.Float64, "scale": pl.Float64, "p05": pl.Float64, "p95": pl.Float64, "readings": pl.Int64}
@@ -105,41 +105,6 @@ def _scores_dtype(name: str, fields: list[Field], **_parameters: Any) -> pl.Data
     return one_each_dtype(name, fields[:1])
 
 
-def _elements(lists: pl.Series) -> pl.Series:
-    """Join the elements of all lists; an empty list has none."""
-    return lists.filter(lists.list.len() > 0).explode()
-
-
-def _key_kind(dtype: pl.DataType) -> pl.DataType | None:
-    """Return what keys are compared as; None if they are all missing."""
-    if dtype == pl.Null:
-        return None
-    if dtype.is_integer():
-        return pl.Int64()
-    if isinstance(dtype, (pl.String, pl.Categorical, pl.Enum)):
-        return pl.String()
-    text = f"`by` must be text or integers, got dtype {_io.dtype_name(dtype)}; cast it first"
-    raise _io.error("robust_scale", text)
-
-
-def _positions(key: pl.Series, keys: pl.Series, default: int, *, strict: bool) -> Rows:
-    """For each row the position of the model of its key; `default` where the key is missing or unknown."""
-    kind, other = _key_kind(key.dtype), _key_kind(keys.dtype)
-    if None not in (kind, other) and kind != other:
-        names = _io.dtype_name(key.dtype), _io.dtype_name(keys.dtype)
-        raise _io.error("robust_scale", f"`by` has dtype {names[0]}, but the models' keys are {names[1]}; cast one")
-    kind = kind or other or pl.Int64()
-    key, keys = key.cast(kind, strict=False), keys.cast(kind, strict=False)
-    known = pl.DataFrame({"key": keys, "position": np.arange(len(keys))}).drop_nulls("key")
-    found = pl.DataFrame({"key": key}).join(known, on="key", how="left", maintain_order="left")["position"]
-    if strict and (key.is_not_null() & found.is_null()).any():
-        raise _io.error(
-            "robust_scale",
-            '`by` has a key that no model is for; fit it too, or take on_unknown="null", or a `default` with it',
-        )
-    return found.fill_null(default).to_numpy()
-
-
 def _score(x: Floats, center: Floats, scale: Floats, floor: float) -> Floats:
     """Return ``(x - center) / max(scale, floor)``; NaN where that scale is 0 or unknown."""
     scale = np.where(scale < floor, floor, scale)
@@ -154,17 +119,12 @@ def robust_scale(  # noqa: D103
     inputs: list[pl.Series], *, scale_floor: float, has_default: bool, unknown_is_error: bool
 ) -> pl.Series:
     name = "robust_scale"
-    models = inputs[1]
-    if len(models) != 1:
-        text = f"`model` must be one row, got {len(models)}; one model for each key goes with `by`"
-        raise _io.error(name, text)
-    if isinstance(models.dtype, pl.List):
-        models = _elements(models)
+    models = elements(name, inputs[1])
     positions = np.zeros(1, dtype=np.intp)
     if len(inputs) > 2:
         # behind the models comes none, for rows without one
         default = len(models) - 1 if has_default else len(models)
-        positions = _positions(inputs[2], _elements(inputs[3]), default, strict=unknown_is_error)
+        positions = key_positions(name, inputs[2], elements(name, inputs[3]), default, strict=unknown_is_error)
 
     def of(series: pl.Series) -> pl.Series:
         parts = models.struct.field(series.name)

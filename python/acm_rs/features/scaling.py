@@ -10,7 +10,7 @@ from typing import Literal, TypeAlias
 
 import polars as pl
 
-from acm_rs import _checks
+from acm_rs import _checks, _models
 from acm_rs._plugin import IntoColumns, call, one_input
 
 __all__ = ["robust_scale", "robust_scale_fit"]
@@ -140,13 +140,13 @@ def robust_scale(
     strict = _checks.choice(operation, "on_unknown", on_unknown, ("null", "error")) == "error"
     if by is not None:
         keys, models = _fleet(operation, model, default)
-        key = _column(operation, "by", by)
+        key = _models.column(operation, "by", by)
         if confidence is not None:
-            sure = _column(operation, "confidence", confidence)
+            sure = _models.column(operation, "confidence", confidence)
             key = pl.when(sure.is_finite() & (sure >= least)).then(key)
         return call(
             operation,
-            [column, _literal(models), key, _literal(keys)],
+            [column, _models.literal(models), key, _models.literal(keys)],
             gives="each_row",
             scale_floor=floor,
             has_default=default is not None,
@@ -161,7 +161,7 @@ def robust_scale(
     models = _one_model(operation, "model", model)
     return call(
         operation,
-        [column, _literal(models)],
+        [column, _models.literal(models)],
         gives="each_row",
         scale_floor=floor,
         has_default=False,
@@ -171,36 +171,19 @@ def robust_scale(
 
 def _one_model(operation: str, parameter: str, model: object) -> pl.Series:
     """One fitted model, however it is held."""
-    series: object = model.to_series() if isinstance(model, pl.DataFrame) and model.width == 1 else model
-    if not isinstance(series, pl.Series) or series.len() != 1 or not _is_model(series.dtype):
-        allowed = "what `robust_scale_fit` gives, a Series or frame of one struct"
-        raise _checks.mistyped(operation, parameter, allowed, model)
-    return series
+    return _models.one(operation, parameter, model, _is_model, "`robust_scale_fit`")
 
 
-def _is_model(dtype: pl.DataType) -> bool:
-    return isinstance(dtype, pl.Struct) and all(
+def _is_model(series: pl.Series) -> bool:
+    return isinstance(series.dtype, pl.Struct) and all(
         isinstance(field.dtype, pl.Struct) and {"center", "scale"} <= {part.name for part in field.dtype.fields}
-        for field in dtype.fields
+        for field in series.dtype.fields
     )
 
 
 def _fleet(operation: str, fleet: object, default: pl.Series | pl.DataFrame | None) -> tuple[pl.Series, pl.Series]:
     """Return the keys and their models, behind which comes the default one."""
-    allowed = "a frame of a key column and a column of models, as group_by().agg() makes it, when `by` is given"
-    if not isinstance(fleet, pl.DataFrame) or fleet.width != 2:
-        raise _checks.mistyped(operation, "model", allowed, fleet)
-    schema = fleet.schema
-    key, fitted = sorted(fleet.columns, key=lambda name: _is_model(schema[name]))
-    if not _is_model(schema[fitted]) or _is_model(schema[key]):
-        raise _checks.mistyped(operation, "model", allowed, fleet)
-    fleet = fleet.drop_nulls(key)  # a missing key has no model of its own
-    keys, models = fleet[key], fleet[fitted]
-    if keys.dtype in (pl.Categorical, pl.Enum):
-        keys = keys.cast(pl.String)
-    if keys.is_duplicated().any():
-        doubles = keys.filter(keys.is_duplicated()).unique(maintain_order=True)
-        raise _checks.invalid(operation, "model", "one model for each key, these have several", doubles.to_list())
+    keys, models = _models.fleet(operation, fleet, _is_model, "`robust_scale_fit`")
     if default is not None:
         other = _one_model(operation, "default", default)
         known, given = (series.struct.fields for series in (models, other))
@@ -208,16 +191,3 @@ def _fleet(operation: str, fleet: object, default: pl.Series | pl.DataFrame | No
             raise _checks.invalid(operation, "default", f"fitted on all columns of `model`, also {absent}", given)
         models = pl.Series([*models.to_list(), *other.to_list()], dtype=models.dtype)
     return keys, models
-
-
-def _column(operation: str, parameter: str, value: object) -> pl.Expr:
-    if isinstance(value, pl.Expr):
-        return value
-    if isinstance(value, str):
-        return pl.col(value)
-    raise _checks.mistyped(operation, parameter, "a column name, an expression or None", value)
-
-
-def _literal(values: pl.Series) -> pl.Expr:
-    """Make one scalar of all values: a Series literal would be repeated for every row by the streaming engine."""
-    return pl.lit(values.to_list(), dtype=pl.List(values.dtype))

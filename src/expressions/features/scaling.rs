@@ -1,10 +1,7 @@
 //! Robust scaling: a model of each column, made from data, and the scores that models give.
 //!
-//! A model is a struct with one field for each column, itself a struct of [`PARTS`]. Scoring takes a struct of columns, a
-//! list of models of one row, and for several models the key of each row and the list of the models' keys.
-
-use std::collections::HashMap;
-use std::hash::Hash;
+//! A model is a struct with one field for each column, itself a struct of [`PARTS`]. How models and keys come in is said in
+//! `expressions/models.rs`.
 
 use polars::prelude::*;
 use pyo3_polars::derive::polars_expr;
@@ -13,6 +10,7 @@ use serde::Deserialize;
 use super::columns::{Readings, each};
 use super::rolling::one_each_field;
 use crate::expressions::io::{error, struct_fields};
+use crate::expressions::models::{elements, positions};
 use crate::kernels::features::scaling::{self, Scale};
 use crate::kernels::params::number;
 
@@ -98,18 +96,14 @@ fn robust_scale(inputs: &[Series], kwargs: RobustScaleKwargs) -> PolarsResult<Se
     const NAME: &str = "robust_scale";
     number("scale_floor", kwargs.scale_floor, false).map_err(|e| error(NAME, e))?;
     let (input, models) = (&inputs[0], &inputs[1]);
-    if models.len() != 1 {
-        let text = format!("`model` must be one row, got {}; one model for each key goes with `by`", models.len());
-        return Err(error(NAME, text));
-    }
-    let models = match models.dtype() {
-        DataType::List(_) => models.explode(ExplodeOptions { empty_as_null: false, keep_nulls: false })?,
-        _ => models.clone(),
-    };
+    let models = elements(NAME, models)?;
     let fitted = models.struct_()?.fields_as_series();
     let default = if kwargs.has_default { models.len() - 1 } else { usize::MAX };
     let positions = match inputs {
-        [_, _, key, keys] => Some(positions(key, keys, input.len(), default, kwargs.unknown_is_error)?),
+        [_, _, key, keys] => {
+            let keys = elements(NAME, keys)?;
+            Some(positions(NAME, key, &keys, input.len(), default, kwargs.unknown_is_error)?)
+        }
         _ => None,
     };
     each(NAME, input, |s| {
@@ -131,58 +125,4 @@ fn robust_scale(inputs: &[Series], kwargs: RobustScaleKwargs) -> PolarsResult<Se
         };
         Ok(readings.floats(s.name(), &results))
     })
-}
-
-/// For each row the position of the model of its key; `default` where the key is missing or unknown.
-fn positions(key: &Series, keys: &Series, rows: usize, default: usize, strict: bool) -> PolarsResult<Vec<usize>> {
-    const NAME: &str = "robust_scale";
-    let keys = keys.explode(ExplodeOptions { empty_as_null: false, keep_nulls: false })?;
-    let of = |s: &Series| match s.dtype() {
-        DataType::Null => Ok(None),
-        dtype if dtype.is_integer() => Ok(Some(DataType::Int64)),
-        DataType::String | DataType::Categorical(..) | DataType::Enum(..) => Ok(Some(DataType::String)),
-        dtype => Err(error(NAME, format!("`by` must be text or integers, got dtype {dtype}; cast it first"))),
-    };
-    let kind = match (of(key)?, of(&keys)?) {
-        (Some(a), Some(b)) if a != b => {
-            let text = format!("`by` has dtype {}, but the models' keys are {}; cast one", key.dtype(), keys.dtype());
-            return Err(error(NAME, text));
-        }
-        (a, b) => a.or(b).unwrap_or(DataType::Int64),
-    };
-    let (key, keys) = (key.cast(&kind)?, keys.cast(&kind)?);
-    let found = match kind {
-        DataType::String => look_up(key.str()?.iter(), keys.str()?.iter(), default),
-        _ => look_up(key.i64()?.iter(), keys.i64()?.iter(), default),
-    };
-    match found {
-        (_, true) if strict => Err(error(
-            NAME,
-            "`by` has a key that no model is for; fit it too, or take on_unknown=\"null\", or a `default` with it",
-        )),
-        // a literal key
-        (found, _) if found.len() == 1 => Ok(vec![found[0]; rows]),
-        (found, _) => Ok(found),
-    }
-}
-
-/// Positions, and whether a key is unknown. Runs of equal keys, which are the rule, are looked up once.
-fn look_up<K: Copy + Eq + Hash>(
-    key: impl Iterator<Item = Option<K>>,
-    keys: impl Iterator<Item = Option<K>>,
-    default: usize,
-) -> (Vec<usize>, bool) {
-    let known: HashMap<K, usize> = keys.enumerate().filter_map(|(i, k)| Some((k?, i))).collect();
-    let (mut last, mut any_unknown) = ((None, default), false);
-    let found = key
-        .map(|k| {
-            if k != last.0 {
-                let position = k.and_then(|k| known.get(&k).copied());
-                any_unknown |= k.is_some() && position.is_none();
-                last = (k, position.unwrap_or(default));
-            }
-            last.1
-        })
-        .collect();
-    (found, any_unknown)
 }

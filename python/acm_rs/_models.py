@@ -1,0 +1,114 @@
+"""Fitted models as arguments of a call: one of them, or a fleet with a key for each, as scalar literals."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Literal, Protocol, TypeAlias, runtime_checkable
+
+import polars as pl
+
+from acm_rs import _checks
+from acm_rs._plugin import IntoColumns, call, one_input
+
+
+@runtime_checkable
+class Fitted(Protocol):
+    """A model class of `acm_rs.models`: its data, and the name of its key column if it is a fleet."""
+
+    data: pl.DataFrame
+    by: str | None
+
+
+IntoModel: TypeAlias = pl.Series | pl.DataFrame | pl.Expr | Fitted
+OnUnknown: TypeAlias = Literal["null", "error"]
+
+
+def score(
+    operation: str,
+    kind: str,
+    expr: IntoColumns,
+    model: IntoModel,
+    *,
+    by: str | pl.Expr | None,
+    on_unknown: str,
+    own: list[pl.Expr] | None = None,
+    **parameters: Any,
+) -> pl.Expr:
+    """Call an operation that scores each row of all columns with a model of this kind, or with that of its key.
+
+    The inputs of the operation are the struct of the columns, `own` ones, the models and, with `by`, the keys of the
+    rows and of the models.
+    """
+    columns = [one_input(operation, expr, always_pack=True), *(own or [])]
+    strict = _checks.choice(operation, "on_unknown", on_unknown, ("null", "error")) == "error"
+    if isinstance(model, Fitted):
+        if model.by is not None and by is None:
+            by = model.by
+        model = model.data
+    parameters |= {"unknown_is_error": strict}
+    made_by = f"`{kind}_fit`"
+    if by is not None:
+        key = column(operation, "by", by)
+        keys, models = fleet(operation, model, lambda series: is_model(series, kind), made_by)
+        return call(operation, [*columns, literal(models), key, literal(keys)], gives="each_row", **parameters)
+    if strict:
+        raise _checks.invalid(operation, "on_unknown", "left out unless `by` names the model of each row", on_unknown)
+    if isinstance(model, pl.Expr):
+        return call(operation, [*columns, model], **parameters)
+    series = one(operation, "model", model, lambda series: is_model(series, kind), made_by)
+    return call(operation, [*columns, literal(series)], gives="each_row", **parameters)
+
+
+def is_model(series: pl.Series, kind: str) -> bool:
+    """Whether these are models of a kind; null where a group could not be fitted."""
+    if not isinstance(series.dtype, pl.Struct) or [field.name for field in series.dtype.fields][:2] != [
+        "kind",
+        "format",
+    ]:
+        return False
+    kinds = series.struct.field("kind").drop_nulls()
+    return bool((kinds == kind).all())
+
+
+def one(operation: str, parameter: str, model: object, is_one: Callable[[pl.Series], bool], made_by: str) -> pl.Series:
+    """One fitted model, however it is held."""
+    series: object = model.to_series() if isinstance(model, pl.DataFrame) and model.width == 1 else model
+    if not isinstance(series, pl.Series) or series.len() != 1 or not is_one(series):
+        allowed = f"what {made_by} gives, a Series or frame of one struct"
+        raise _checks.mistyped(operation, parameter, allowed, model)
+    return series
+
+
+def fleet(
+    operation: str, models: object, is_one: Callable[[pl.Series], bool], made_by: str
+) -> tuple[pl.Series, pl.Series]:
+    """Return the keys and their models."""
+    frame = f"a frame of a key column and a column of what {made_by} gives"
+    allowed = f"{frame}, as group_by().agg() makes it, when `by` is given"
+    if not isinstance(models, pl.DataFrame) or models.width != 2:
+        raise _checks.mistyped(operation, "model", allowed, models)
+    key, fitted = sorted(models.columns, key=lambda name: is_one(models[name]))
+    if not is_one(models[fitted]) or is_one(models[key]):
+        raise _checks.mistyped(operation, "model", allowed, models)
+    models = models.drop_nulls(key)  # a missing key has no model of its own
+    keys, values = models[key], models[fitted]
+    if keys.dtype in (pl.Categorical, pl.Enum):
+        keys = keys.cast(pl.String)
+    if keys.is_duplicated().any():
+        doubles = keys.filter(keys.is_duplicated()).unique(maintain_order=True)
+        raise _checks.invalid(operation, "model", "one model for each key, these have several", doubles.to_list())
+    return keys, values
+
+
+def column(operation: str, parameter: str, value: object) -> pl.Expr:
+    """Accept a column by name or as an expression."""
+    if isinstance(value, pl.Expr):
+        return value
+    if isinstance(value, str):
+        return pl.col(value)
+    raise _checks.mistyped(operation, parameter, "a column name, an expression or None", value)
+
+
+def literal(values: pl.Series) -> pl.Expr:
+    """Make one scalar of all values: a Series literal would be repeated for every row by the streaming engine."""
+    return pl.lit([values])
