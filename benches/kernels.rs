@@ -3,6 +3,8 @@
 
 use std::hint::black_box;
 
+use acm_rs::kernels::detectors::ar1::{self, Fuse, Measure, Scratch, fuse};
+use acm_rs::kernels::detectors::cusum::{self, State, Subject, cusum, ewma};
 use acm_rs::kernels::features::correlation::matrix::{pearson, spearman};
 use acm_rs::kernels::features::correlation::rolling::{self, Pairwise, Reduce};
 use acm_rs::kernels::features::rolling::{Plan, Source, Statistic, evaluate};
@@ -166,5 +168,41 @@ fn correlations(c: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, rolling, spectrum, seasonal, correlations);
+/// On one thread.
+fn detectors(c: &mut Criterion) {
+    let mut group = c.benchmark_group("ar1");
+    for missing in [0, 5] {
+        let id = |name| BenchmarkId::new(name, format!("n={ROWS}/missing={missing}%"));
+        let (x, mut scratch, mut out) = (series(ROWS, missing), Scratch::default(), vec![0.0; ROWS]);
+        let rule = ar1::Rule::new(0.999, 1e-6, false).expect("a rule");
+        let model = ar1::fit(&x, &rule, &mut scratch);
+        assert!(model.phi > 0.5 && model.phi < 1.0);
+        group.throughput(Throughput::Elements(ROWS as u64));
+        group.bench_function(id("fit"), |b| b.iter(|| ar1::fit(black_box(&x), &rule, &mut scratch)));
+        group.bench_function(id("z"), |b| b.iter(|| model.score_series(Measure::Z, black_box(&x), &mut out)));
+        let (z, mut readings, mut out) = (series(50 * ROWS, missing), Vec::new(), vec![0.0; ROWS]);
+        group.throughput(Throughput::Elements(z.len() as u64));
+        for (name, how) in [("fuse mean", Fuse::Mean), ("fuse median", Fuse::Median), ("fuse p95", Fuse::P95)] {
+            group.bench_function(id(name), |b| b.iter(|| fuse(how, black_box(&z), &mut readings, &mut out)));
+        }
+    }
+    group.finish();
+    let mut group = c.benchmark_group("cusum");
+    let columns: Vec<Vec<f64>> = (0..8).map(|k| series_of(ROWS, 5, k)).collect();
+    let rule = cusum::Rule::new(0.5, 5.0, false).expect("a rule");
+    for p in [1, 8] {
+        let subjects: Vec<Subject> =
+            columns[..p].iter().map(|x| Subject { x, center: 0.0, scale: 1.0, state: State::default() }).collect();
+        group.throughput(Throughput::Elements((p * ROWS) as u64));
+        group.bench_function(BenchmarkId::new("cusum", format!("n={ROWS}/p={p}")), |b| {
+            b.iter(|| cusum(black_box(&subjects), &rule))
+        });
+    }
+    let mut out = Vec::new();
+    group.throughput(Throughput::Elements(ROWS as u64));
+    group.bench_function("ewma", |b| b.iter(|| ewma(black_box(&columns[0]), 0.3, f64::NAN, &mut out)));
+    group.finish();
+}
+
+criterion_group!(benches, rolling, spectrum, seasonal, correlations, detectors);
 criterion_main!(benches);

@@ -16,4 +16,5 @@ pub mod parallel;
 pub mod params;
 pub mod random;
 pub mod regimes;
+pub mod selection;
 pub mod simd;

@@ -138,3 +138,25 @@ fn whole_numbers_of_a_small_window() {
     let window = Window::new(&[-1e308, -1.7e308, f64::MIN_POSITIVE, 5e-324], &[0.0, 1.0, 2.0, 3.0]);
     assert!((window.statistic(What::Mean, 1.0) / -0.675e308 - 1.0).abs() < 1e-15);
 }
+
+/// Least squares through the origin of `y_t` on `y_{t-1}` with `y = x - center`, over the pairs in which both are present,
+/// rounded once.
+pub fn autoregression(x: &[f64], center: f64) -> f64 {
+    let (center, place) = decode(center);
+    let decoded: Vec<Option<(BigInt, i64)>> = x.iter().map(|v| (!v.is_nan()).then(|| decode(*v))).collect();
+    let exponent = decoded.iter().flatten().map(|(_, e)| *e).min().unwrap_or(place).min(place);
+    let center = center << (place - exponent);
+    let y: Vec<Option<BigInt>> = decoded.into_iter().map(|v| v.map(|(m, e)| (m << (e - exponent)) - &center)).collect();
+    let (mut product, mut square) = (BigInt::ZERO, BigInt::ZERO);
+    for pair in y.windows(2) {
+        if let [Some(last), Some(next)] = pair {
+            product += last * next;
+            square += last * last;
+        }
+    }
+    match product.sign() {
+        _ if square == BigInt::ZERO => f64::NAN,
+        Sign::NoSign => 0.0,
+        _ => rounded(divide(&product, &square, 0)),
+    }
+}

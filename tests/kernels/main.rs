@@ -4,9 +4,11 @@
 //! `cleaning` does the same for what readings need before features. `properties` holds what must be true between two calls: prefixes, batches, shift and scale.
 
 mod accuracy;
+mod ar1;
 mod checks;
 mod cleaning;
 mod correlation;
+mod cusum;
 mod durations;
 mod exact;
 mod grid;

@@ -3,7 +3,9 @@
 //! Those of many columns learn from a [`Complete`](complete::Complete) matrix, in which no cell is missing, and score rows
 //! [`Tile`] by tile, each row by itself: results do not depend on which rows stand together.
 
+pub mod ar1;
 pub mod complete;
+pub mod cusum;
 
 use crate::kernels::matrix::Tile;
 

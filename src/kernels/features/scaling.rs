@@ -36,7 +36,7 @@ pub fn fit(x: &[f64]) -> Scale {
 }
 
 /// The quantile of all readings, which lies `within` these of them: those before are smaller, those behind are larger.
-fn quantile(readings: &mut [f64], p: f64, within: Range<usize>) -> f64 {
+pub fn quantile(readings: &mut [f64], p: f64, within: Range<usize>) -> f64 {
     let n = readings.len();
     if n == 0 {
         return f64::NAN;
