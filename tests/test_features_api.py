@@ -16,13 +16,14 @@ import numpy as np
 import polars as pl
 import polars.selectors as cs
 import pytest
-from acm_rs import fast_features, features, namespace
+from acm_rs import detectors, fast_features, features, namespace
 from backends import assert_same
 from polars.exceptions import ColumnNotFoundError, ComputeError
 from polars.testing import assert_frame_equal
 
 OPERATIONS = [name for name in features.rolling.__all__ if name != "tail"]
 METHODS = [name for name, _ in inspect.getmembers(namespace.AcmNamespace, inspect.isfunction) if name[0] != "_"]
+DETECTORS = [name for name in detectors.__all__ if inspect.isfunction(getattr(detectors, name))]
 PER_COLUMN = [name for name in OPERATIONS if name not in ("rolling_features", "rolling_spectral_energy")]
 WINDOW = 4
 
@@ -30,7 +31,7 @@ DF = pl.DataFrame({"a": [1.0, 2.0, 9.0, None, 4.0, 3.0], "b": [3.0, 1.0, 4.0, 1.
 
 
 def function(name: str) -> Callable[..., pl.Expr]:
-    return getattr(features, name)
+    return getattr(acm, name)
 
 
 # --- one name, one signature, one text -------------------------------------------------------------------------------
@@ -52,9 +53,10 @@ def test_function_and_method_are_the_same_operation(name: str) -> None:
 
 def test_every_operation_is_exported_and_is_a_method() -> None:
     on_frames = {"gaps", "quality_report", "tail"}
-    assert set(METHODS) == set(features.__all__) - on_frames
-    assert set(features.__all__) < set(acm.__all__)
-    assert all(getattr(acm, name) is getattr(features, name) for name in features.__all__)
+    assert set(METHODS) == {*features.__all__, *DETECTORS} - on_frames
+    for module in (features, detectors):
+        assert set(module.__all__) < set(acm.__all__)
+        assert all(getattr(acm, name) is getattr(module, name) for name in module.__all__)
     assert all(hasattr(acm, name) for name in acm.__all__)
 
 
@@ -68,7 +70,7 @@ def documented_parameters(text: str) -> list[str]:
     "documented",
     [
         getattr(module, name)
-        for module in (features, fast_features)
+        for module in (features, detectors, fast_features)
         for name in module.__all__
         if inspect.isfunction(getattr(module, name))
     ],
@@ -81,7 +83,7 @@ def test_docstring_names_the_parameters(documented: Callable[..., Any]) -> None:
     assert "\nReturns\n" in text
 
 
-@pytest.mark.parametrize("name", features.__all__)
+@pytest.mark.parametrize("name", [*features.__all__, *DETECTORS])
 def test_docstring_has_notes_and_examples(name: str) -> None:
     text = inspect.getdoc(function(name))
     assert text is not None
@@ -95,7 +97,7 @@ def test_docstring_of_a_method_leads_to_the_function(name: str) -> None:
     assert f":func:`acm_rs.{name}`" in inspect.getdoc(getattr(namespace.AcmNamespace, name))
 
 
-@pytest.mark.parametrize("module", [acm, features, namespace, fast_features], ids=lambda m: m.__name__)
+@pytest.mark.parametrize("module", [acm, features, detectors, namespace, fast_features], ids=lambda m: m.__name__)
 def test_examples_run(module: Any) -> None:
     assert doctest.testmod(module).failed == 0
 

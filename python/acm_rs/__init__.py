@@ -6,6 +6,16 @@
 
 from acm_rs import fast_features
 from acm_rs._plugin import backend, version
+from acm_rs.detectors import (
+    Ar1Model,
+    ar1_fit,
+    ar1_residual,
+    ar1_z,
+    cusum,
+    drift_trend,
+    ewma,
+    regime_volatility,
+)
 from acm_rs.features import (
     circular_mean,
     correlation,
@@ -45,13 +55,20 @@ __version__ = version()
 
 __all__ = [
     "AcmNamespace",
+    "Ar1Model",
     "__version__",
+    "ar1_fit",
+    "ar1_residual",
+    "ar1_z",
     "backend",
     "circular_mean",
     "col",
     "correlation",
+    "cusum",
     "deseasonalize",
     "dominant_period",
+    "drift_trend",
+    "ewma",
     "fast_features",
     "fill",
     "gaps",
@@ -60,6 +77,7 @@ __all__ = [
     "power_spectrum",
     "quality_report",
     "rate_of_change",
+    "regime_volatility",
     "resultant_length",
     "robust_scale",
     "robust_scale_fit",

@@ -1,4 +1,4 @@
-"""The expression namespace `acm`: every function of `acm_rs.features` as a method of an expression."""
+"""The expression namespace `acm`: every function of `acm_rs.features` and `.detectors` as a method of an expression."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, cast
 
 import polars as pl
 
-from acm_rs import features
+from acm_rs import _models, detectors, features
+from acm_rs.detectors.ar1 import Fuse
+from acm_rs.detectors.cusum import State
 from acm_rs.features.correlation import Method, Reduce
 from acm_rs.features.filling import FillMethod, Values
 from acm_rs.features.rolling import Bands, IntoTime, WindowSize
@@ -286,6 +288,58 @@ class AcmNamespace:
     def correlation(self, method: Method = "pearson") -> pl.Expr:
         """Correlation matrix of all columns. See :func:`acm_rs.correlation`."""
         return features.correlation(self._expr, method)
+
+    def ar1_fit(self, *, phi_cap: float = 0.999, scale_floor: float = 1e-6, close_gaps: bool = False) -> pl.Expr:
+        """How columns follow their last reading: a model. See :func:`acm_rs.ar1_fit`."""
+        return detectors.ar1_fit(self._expr, phi_cap=phi_cap, scale_floor=scale_floor, close_gaps=close_gaps)
+
+    def ar1_residual(
+        self,
+        model: _models.IntoModel | None = None,
+        *,
+        by: str | pl.Expr | None = None,
+        on_unknown: _models.OnUnknown = "null",
+    ) -> pl.Expr:
+        """Take from each reading what the one before says. See :func:`acm_rs.ar1_residual`."""
+        return detectors.ar1_residual(self._expr, model, by=by, on_unknown=on_unknown)
+
+    def ar1_z(
+        self,
+        model: _models.IntoModel | None = None,
+        *,
+        fuse: Fuse | None = None,
+        by: str | pl.Expr | None = None,
+        on_unknown: _models.OnUnknown = "null",
+    ) -> pl.Expr:
+        """How unusual a reading is after the one before it. See :func:`acm_rs.ar1_z`."""
+        return detectors.ar1_z(self._expr, model, fuse=fuse, by=by, on_unknown=on_unknown)
+
+    def cusum(
+        self,
+        *,
+        k: float = 0.5,
+        h: float = 5.0,
+        center: float | None = 0.0,
+        scale: float | None = 1.0,
+        reset: bool = False,
+        state: State | None = None,
+    ) -> pl.Expr:
+        """Two-sided cumulative sums with alarms and onsets. See :func:`acm_rs.cusum`."""
+        return detectors.cusum(self._expr, k=k, h=h, center=center, scale=scale, reset=reset, state=state)
+
+    def ewma(
+        self, *, alpha: float | None = None, half_life: float | None = None, state: State | None = None
+    ) -> pl.Expr:
+        """Exponentially weighted mean. See :func:`acm_rs.ewma`."""
+        return detectors.ewma(self._expr, alpha=alpha, half_life=half_life, state=state)
+
+    def drift_trend(self, window_size: int = 20) -> pl.Expr:
+        """Slope of the last rows. See :func:`acm_rs.drift_trend`."""
+        return detectors.drift_trend(self._expr, window_size)
+
+    def regime_volatility(self, window_size: int = 20) -> pl.Expr:
+        """Share of the last steps at which the label changes. See :func:`acm_rs.regime_volatility`."""
+        return detectors.regime_volatility(self._expr, window_size)
 
 
 if TYPE_CHECKING:

@@ -1,1 +1,15 @@
 """Detectors: models of a machine's usual behaviour, and how far readings lie from it."""
+
+from acm_rs.detectors.ar1 import Ar1Model, ar1_fit, ar1_residual, ar1_z
+from acm_rs.detectors.cusum import cusum, drift_trend, ewma, regime_volatility
+
+__all__ = [
+    "Ar1Model",
+    "ar1_fit",
+    "ar1_residual",
+    "ar1_z",
+    "cusum",
+    "drift_trend",
+    "ewma",
+    "regime_volatility",
+]

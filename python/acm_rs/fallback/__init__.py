@@ -51,7 +51,18 @@ from acm_rs.fallback._registry import OPERATIONS, Field, Operation
 
 __all__ = ["call"]
 
-FAMILIES = ("rolling", "correlation", "directions", "filling", "quality", "scaling", "seasonal", "spectrum")
+FAMILIES = (
+    "ar1",
+    "cusum",
+    "rolling",
+    "correlation",
+    "directions",
+    "filling",
+    "quality",
+    "scaling",
+    "seasonal",
+    "spectrum",
+)
 EXTRA = 'pip install "acm-rs[fallback]"'
 OLDEST_POLARS = (1, 33)
 

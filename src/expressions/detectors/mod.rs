@@ -3,6 +3,9 @@
 //! A file for each detector says what its models hold (`impl Model`) and which kernels its operations call; [`fit`] and
 //! [`score`] do the rest.
 
+mod ar1;
+mod cusum;
+
 use polars::prelude::*;
 use serde::Deserialize;
 

@@ -1,9 +1,9 @@
-mod columns;
+pub(super) mod columns;
 mod correlation;
 mod directions;
 mod filling;
 mod quality;
-mod rolling;
+pub(super) mod rolling;
 mod scaling;
 mod seasonal;
 mod spectrum;

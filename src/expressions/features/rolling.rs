@@ -113,7 +113,11 @@ pub(super) fn check_by(operation: &str, fields: &[Field]) -> PolarsResult<()> {
 }
 
 /// The schema of [`one_each`].
-pub(super) fn one_each_field(operation: &str, fields: &[Field], output: Option<DataType>) -> PolarsResult<Field> {
+pub(in crate::expressions) fn one_each_field(
+    operation: &str,
+    fields: &[Field],
+    output: Option<DataType>,
+) -> PolarsResult<Field> {
     check_by(operation, fields)?;
     let input = &fields[0];
     let of = |field: &Field| -> PolarsResult<Field> {
