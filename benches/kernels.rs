@@ -5,11 +5,14 @@ use std::hint::black_box;
 
 use acm_rs::kernels::detectors::ar1::{self, Fuse, Measure, Scratch, fuse};
 use acm_rs::kernels::detectors::cusum::{self, State, Subject, cusum, ewma};
+use acm_rs::kernels::detectors::Score;
+use acm_rs::kernels::detectors::isolation_forest::{self, Plan, Scorer};
 use acm_rs::kernels::features::correlation::matrix::{pearson, spearman};
 use acm_rs::kernels::features::correlation::rolling::{self, Pairwise, Reduce};
 use acm_rs::kernels::features::rolling::{Plan, Source, Statistic, evaluate};
 use acm_rs::kernels::features::seasonal::{Clock, Periods, Seasons, offsets, subtract};
 use acm_rs::kernels::features::spectrum::Spectrum;
+use acm_rs::kernels::matrix::{Matrix, TILE_ROWS, Tile};
 use acm_rs::kernels::params::{Bands, Window};
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 
@@ -205,4 +208,30 @@ fn detectors(c: &mut Criterion) {
 }
 
 criterion_group!(benches, rolling, spectrum, seasonal, correlations, detectors);
+fn isolation_forests(c: &mut Criterion) {
+    const COLUMNS: usize = 50;
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build().expect("a thread");
+    let data: Vec<f64> = (0..COLUMNS as u64).flat_map(|k| series_of(ROWS, 0, k)).collect();
+    let matrix = Matrix::new(&data, ROWS, COLUMNS);
+    let mut tile = Tile::default();
+    tile.resize(TILE_ROWS, COLUMNS);
+    (0..COLUMNS).for_each(|j| tile.column_mut(j).copy_from_slice(&matrix.column(j)[..TILE_ROWS]));
+    let (mut scratch, mut out) = (Vec::new(), vec![0.0; TILE_ROWS]);
+    let mut group = c.benchmark_group("isolation_forest");
+    group.sample_size(20);
+    for max_samples in [256, 2048] {
+        let id = |name| BenchmarkId::new(name, format!("p={COLUMNS}/trees=200/psi={max_samples}"));
+        let plan = Plan::new(200, max_samples, false, 17).expect("a plan");
+        let fit = || isolation_forest::fit(black_box(matrix), &plan, &pool).expect("a forest");
+        group.throughput(Throughput::Elements(200));
+        group.bench_function(id("fit"), |b| b.iter(fit));
+        let scorer = Scorer::new(&fit(), COLUMNS).expect("a forest");
+        group.throughput(Throughput::Elements(TILE_ROWS as u64));
+        group.bench_function(id("score"), |b| b.iter(|| scorer.score(black_box(&tile), &mut scratch, &mut out)));
+        assert!(out.iter().all(|s| *s > 0.2 && *s < 0.9));
+    }
+    group.finish();
+}
+
+criterion_group!(benches, rolling, spectrum, seasonal, correlations, isolation_forests);
 criterion_main!(benches);

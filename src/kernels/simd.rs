@@ -158,6 +158,71 @@ pub fn all_finite(a: &[f64]) -> bool {
     dispatch(AllFinite(a))
 }
 
+/// Rows that walk a [`Tree`] together. Each waits for memory nearly all the time; more would not find room in the registers.
+pub const WALKERS: usize = 16;
+
+/// A node of a [`Tree`]: rows whose reading at `column` is at most `key` go to the node `left`, others to the one behind it.
+#[derive(Clone, Copy, Debug)]
+pub struct Node {
+    pub key: u64,
+    pub left: u32,
+    pub column: u32,
+}
+
+/// A binary tree, checked once when it is made instead of at every step.
+#[derive(Debug)]
+pub struct Tree {
+    /// `column` is multiplied by [`WALKERS`].
+    nodes: Vec<Node>,
+    columns: usize,
+    steps: usize,
+}
+
+impl Tree {
+    /// A tree whose root comes first, that asks for columns below `columns`, and where `steps` steps lead from the root to
+    /// any leaf. A leaf leads to itself: its key is the largest.
+    ///
+    /// # Panics
+    /// If a node leads out of the tree or asks for another column.
+    pub fn new(mut nodes: Vec<Node>, columns: usize, steps: usize) -> Self {
+        assert!(!nodes.is_empty() && columns <= u32::MAX as usize / WALKERS, "a tree of at least one node");
+        for node in &mut nodes {
+            assert!((node.column as usize) < columns, "a column of the model");
+            node.column *= WALKERS as u32;
+        }
+        let last = nodes.len() - 1;
+        assert!(nodes.iter().all(|node| (node.left as usize) < last + usize::from(node.key == u64::MAX)), "a child");
+        Self { nodes, columns, steps }
+    }
+
+    /// How many nodes there are.
+    pub fn len(&self) -> usize {
+        self.nodes.len()
+    }
+
+    /// The leaves of the rows of a block, which holds the keys of a column's rows together.
+    ///
+    /// # Panics
+    /// If the block has another number of columns.
+    #[inline]
+    pub fn leaves(&self, block: &[[u64; WALKERS]]) -> [u32; WALKERS] {
+        assert_eq!(block.len(), self.columns, "a block of the tree's columns");
+        let keys = block.as_flattened();
+        let mut at = [0; WALKERS];
+        for _ in 0..self.steps {
+            for (row, at) in at.iter_mut().enumerate() {
+                // SAFETY: `at` is 0 or the child of a node, which `new` has found in the tree: `left` is, and `left + 1` is
+                // where a key can be larger than the node's.
+                let node = unsafe { self.nodes.get_unchecked(*at as usize) };
+                // SAFETY: `new` has found the column below `columns`, and there are as many columns in the block.
+                let key = unsafe { *keys.get_unchecked(node.column as usize + row) };
+                *at = node.left + u32::from(node.key < key);
+            }
+        }
+        at
+    }
+}
+
 /// One value.
 #[derive(Clone, Copy)]
 pub struct Scalar;

@@ -13,6 +13,7 @@ mod durations;
 mod exact;
 mod grid;
 mod hostile;
+mod isolation_forest;
 mod naive;
 mod parameters;
 mod properties;

@@ -6,6 +6,7 @@
 pub mod ar1;
 pub mod complete;
 pub mod cusum;
+pub mod isolation_forest;
 
 use crate::kernels::matrix::Tile;
 
