@@ -86,3 +86,90 @@ WORKLOADS: tuple[Workload, ...] = (
     ar1_workload(500),
     Workload("cusum", "CUSUM with alarms and onsets", 0, tuple(cusum_contenders()), (Goal(5.0),)),
 )
+from typing import Any
+
+import acm_rs as acm
+from contenders import SEED, THREADS, Arrays, Contender, Data, Goal, Run, Workload, need
+
+# --- isolation forest ------------------------------------------------------------------------------------------------
+
+TREES = 200
+
+
+def sklearn_forest() -> Any:
+    return need("sklearn.ensemble").IsolationForest(n_estimators=TREES, random_state=SEED, n_jobs=THREADS)
+
+
+def rows_by_sensors(data: Data) -> Any:
+    """Float32, which scikit-learn would convert to."""
+    np = need("numpy")
+    return np.ascontiguousarray(data.matrix.T, dtype=np.float32)
+
+
+def forest_of(data: Data) -> Any:
+    """Grow the same forest for all who score with it: the seed is fixed."""
+    return sklearn_forest().fit(rows_by_sensors(data))
+
+
+def forest_score(data: Data, frame: Any) -> Arrays:
+    return {"score": frame.to_series().to_numpy().reshape(1, -1)}
+
+
+def grow(data: Data) -> Run:
+    return lambda: data.frame.select(acm.isolation_forest_fit(data.columns, TREES))
+
+
+def grow_lazy(data: Data) -> Run:
+    return lambda: data.frame.lazy().select(acm.isolation_forest_fit(data.columns, TREES)).collect()
+
+
+def grow_sklearn(data: Data) -> Run:
+    rows = rows_by_sensors(data)
+    return lambda: sklearn_forest().fit(rows)
+
+
+def score(data: Data) -> Run:
+    model = acm.IsolationForestModel.from_sklearn(forest_of(data), data.columns)
+    return lambda: data.frame.select(acm.isolation_forest_score(data.columns, model))
+
+
+def score_lazy(data: Data) -> Run:
+    model = acm.IsolationForestModel.from_sklearn(forest_of(data), data.columns)
+    return lambda: data.frame.lazy().select(acm.isolation_forest_score(data.columns, model)).collect()
+
+
+def score_sklearn(data: Data) -> Run:
+    forest, rows = forest_of(data), rows_by_sensors(data)
+    return lambda: -forest.score_samples(rows)
+
+
+FOREST_FIT = Workload(
+    "isolation_forest_fit",
+    f"isolation forest fit, {TREES} trees",  # forests are random: their quality is compared in the tests
+    0,
+    (
+        Contender("one call", grow, None, ours=True),
+        Contender("lazy", grow_lazy, None, ours=True),
+        Contender("scikit-learn", grow_sklearn, None, needs=("sklearn",)),
+    ),
+    (Goal(20.0),),
+)
+FOREST_SCORE = Workload(
+    "isolation_forest_score",
+    f"isolation forest score, {TREES} trees of scikit-learn",
+    0,
+    (
+        Contender("one call", score, forest_score, ours=True),
+        Contender("lazy", score_lazy, forest_score, ours=True, tolerance={"score": 0.0}),
+        Contender(
+            "scikit-learn",
+            score_sklearn,
+            lambda data, scores: {"score": scores.reshape(1, -1)},
+            needs=("sklearn",),
+            tolerance={"score": 1e-12},
+        ),
+    ),
+    (Goal(8.0),),
+)
+
+WORKLOADS: tuple[Workload, ...] = (FOREST_FIT, FOREST_SCORE)

@@ -16,6 +16,7 @@ from acm_rs.detectors import (
     ewma,
     regime_volatility,
 )
+from acm_rs.detectors import IsolationForestModel, isolation_forest_fit, isolation_forest_score
 from acm_rs.features import (
     circular_mean,
     correlation,
@@ -56,6 +57,7 @@ __version__ = version()
 __all__ = [
     "AcmNamespace",
     "Ar1Model",
+    "IsolationForestModel",
     "__version__",
     "ar1_fit",
     "ar1_residual",
@@ -72,6 +74,8 @@ __all__ = [
     "fast_features",
     "fill",
     "gaps",
+    "isolation_forest_fit",
+    "isolation_forest_score",
     "out_of_range",
     "pairwise_lag_corr",
     "power_spectrum",

@@ -1,4 +1,5 @@
 """The expression namespace `acm`: every function of `acm_rs.features` and `.detectors` as a method of an expression."""
+"""The expression namespace `acm`: every function of `acm_rs.features` and `acm_rs.detectors` as a method."""
 
 from __future__ import annotations
 
@@ -10,6 +11,9 @@ import polars as pl
 from acm_rs import _models, detectors, features
 from acm_rs.detectors.ar1 import Fuse
 from acm_rs.detectors.cusum import State
+from acm_rs import detectors, features
+from acm_rs._models import IntoModel as IntoFitted
+from acm_rs._models import OnUnknown
 from acm_rs.features.correlation import Method, Reduce
 from acm_rs.features.filling import FillMethod, Values
 from acm_rs.features.rolling import Bands, IntoTime, WindowSize
@@ -340,6 +344,32 @@ class AcmNamespace:
     def regime_volatility(self, window_size: int = 20) -> pl.Expr:
         """Share of the last steps at which the label changes. See :func:`acm_rs.regime_volatility`."""
         return detectors.regime_volatility(self._expr, window_size)
+    def isolation_forest_fit(
+        self,
+        n_trees: int = 100,
+        max_samples: int = 256,
+        *,
+        bootstrap: bool = False,
+        seed: int = 17,
+        min_present: float = 0.5,
+        strict: bool = True,
+    ) -> pl.Expr:
+        """Isolation forest of all columns: a model. See :func:`acm_rs.isolation_forest_fit`."""
+        return detectors.isolation_forest_fit(
+            self._expr,
+            n_trees,
+            max_samples,
+            bootstrap=bootstrap,
+            seed=seed,
+            min_present=min_present,
+            strict=strict,
+        )
+
+    def isolation_forest_score(
+        self, model: IntoFitted, *, by: str | pl.Expr | None = None, on_unknown: OnUnknown = "null"
+    ) -> pl.Expr:
+        """How unusual each row is. See :func:`acm_rs.isolation_forest_score`."""
+        return detectors.isolation_forest_score(self._expr, model, by=by, on_unknown=on_unknown)
 
 
 if TYPE_CHECKING:

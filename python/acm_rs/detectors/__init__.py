@@ -13,3 +13,6 @@ __all__ = [
     "ewma",
     "regime_volatility",
 ]
+from acm_rs.detectors.isolation_forest import IsolationForestModel, isolation_forest_fit, isolation_forest_score
+
+__all__ = ["IsolationForestModel", "isolation_forest_fit", "isolation_forest_score"]

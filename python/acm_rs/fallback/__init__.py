@@ -58,6 +58,7 @@ FAMILIES = (
     "correlation",
     "directions",
     "filling",
+    "isolation_forest",
     "quality",
     "scaling",
     "seasonal",

@@ -5,6 +5,7 @@
 
 mod ar1;
 mod cusum;
+mod isolation_forest;
 
 use polars::prelude::*;
 use serde::Deserialize;
