@@ -3,10 +3,10 @@
 
 use std::hint::black_box;
 
+use acm_rs::kernels::detectors::Score;
 use acm_rs::kernels::detectors::ar1::{self, Fuse, Measure, Scratch, fuse};
 use acm_rs::kernels::detectors::cusum::{self, State, Subject, cusum, ewma};
-use acm_rs::kernels::detectors::Score;
-use acm_rs::kernels::detectors::isolation_forest::{self, Plan, Scorer};
+use acm_rs::kernels::detectors::isolation_forest::{self, Scorer};
 use acm_rs::kernels::features::correlation::matrix::{pearson, spearman};
 use acm_rs::kernels::features::correlation::rolling::{self, Pairwise, Reduce};
 use acm_rs::kernels::features::rolling::{Plan, Source, Statistic, evaluate};
@@ -207,7 +207,6 @@ fn detectors(c: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, rolling, spectrum, seasonal, correlations, detectors);
 fn isolation_forests(c: &mut Criterion) {
     const COLUMNS: usize = 50;
     let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build().expect("a thread");
@@ -221,7 +220,7 @@ fn isolation_forests(c: &mut Criterion) {
     group.sample_size(20);
     for max_samples in [256, 2048] {
         let id = |name| BenchmarkId::new(name, format!("p={COLUMNS}/trees=200/psi={max_samples}"));
-        let plan = Plan::new(200, max_samples, false, 17).expect("a plan");
+        let plan = isolation_forest::Plan::new(200, max_samples, false, 17).expect("a plan");
         let fit = || isolation_forest::fit(black_box(matrix), &plan, &pool).expect("a forest");
         group.throughput(Throughput::Elements(200));
         group.bench_function(id("fit"), |b| b.iter(fit));
@@ -233,5 +232,5 @@ fn isolation_forests(c: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, rolling, spectrum, seasonal, correlations, isolation_forests);
+criterion_group!(benches, rolling, spectrum, seasonal, correlations, detectors, isolation_forests);
 criterion_main!(benches);

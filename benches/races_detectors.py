@@ -9,7 +9,7 @@ from typing import Any
 
 import acm_rs as acm
 import polars as pl
-from contenders import Arrays, Contender, Data, Goal, Run, Workload, frame_arrays, need, on_matrix, ours
+from contenders import SEED, THREADS, Arrays, Contender, Data, Goal, Run, Workload, frame_arrays, need, on_matrix, ours
 
 
 def numpy_ar1_z(x: Any) -> Any:
@@ -80,16 +80,6 @@ def cusum_contenders() -> list[Contender]:
         on_matrix("numba", CUSUM, lambda x: numba_cusum()(x, 0.5, 5.0), needs="numba"),
     ]
 
-
-WORKLOADS: tuple[Workload, ...] = (
-    ar1_workload(50),
-    ar1_workload(500),
-    Workload("cusum", "CUSUM with alarms and onsets", 0, tuple(cusum_contenders()), (Goal(5.0),)),
-)
-from typing import Any
-
-import acm_rs as acm
-from contenders import SEED, THREADS, Arrays, Contender, Data, Goal, Run, Workload, need
 
 # --- isolation forest ------------------------------------------------------------------------------------------------
 
@@ -172,4 +162,13 @@ FOREST_SCORE = Workload(
     (Goal(8.0),),
 )
 
-WORKLOADS: tuple[Workload, ...] = (FOREST_FIT, FOREST_SCORE)
+
+# --- all races -------------------------------------------------------------------------------------------------------
+
+WORKLOADS: tuple[Workload, ...] = (
+    ar1_workload(50),
+    ar1_workload(500),
+    Workload("cusum", "CUSUM with alarms and onsets", 0, tuple(cusum_contenders()), (Goal(5.0),)),
+    FOREST_FIT,
+    FOREST_SCORE,
+)

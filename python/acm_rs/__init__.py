@@ -8,15 +8,17 @@ from acm_rs import fast_features
 from acm_rs._plugin import backend, version
 from acm_rs.detectors import (
     Ar1Model,
+    IsolationForestModel,
     ar1_fit,
     ar1_residual,
     ar1_z,
     cusum,
     drift_trend,
     ewma,
+    isolation_forest_fit,
+    isolation_forest_score,
     regime_volatility,
 )
-from acm_rs.detectors import IsolationForestModel, isolation_forest_fit, isolation_forest_score
 from acm_rs.features import (
     circular_mean,
     correlation,
@@ -50,6 +52,7 @@ from acm_rs.features import (
     tail,
     to_xy,
 )
+from acm_rs.models import Model, load_model
 from acm_rs.namespace import AcmNamespace, col
 
 __version__ = version()
@@ -58,6 +61,7 @@ __all__ = [
     "AcmNamespace",
     "Ar1Model",
     "IsolationForestModel",
+    "Model",
     "__version__",
     "ar1_fit",
     "ar1_residual",
@@ -76,6 +80,7 @@ __all__ = [
     "gaps",
     "isolation_forest_fit",
     "isolation_forest_score",
+    "load_model",
     "out_of_range",
     "pairwise_lag_corr",
     "power_spectrum",

@@ -263,7 +263,7 @@ def load_model(path: str | os.PathLike[str]) -> Model:
         raise refused("is damaged: its checksum does not fit; take a copy or fit again")
     if written != FORMAT:
         raise refused(f"has format {written}, this version of acm_rs reads format {FORMAT}; update acm_rs")
-    frame = pl.read_ipc(io.BytesIO(payload), use_pyarrow=False, memory_map=False)
+    frame = pl.read_ipc(io.BytesIO(payload))
     *by, kind = frame.columns
     if kind not in Model._kinds:
         raise refused(f"holds a model of kind {kind!r}, which this version of acm_rs does not know; update acm_rs")

@@ -1,4 +1,3 @@
-"""The expression namespace `acm`: every function of `acm_rs.features` and `.detectors` as a method of an expression."""
 """The expression namespace `acm`: every function of `acm_rs.features` and `acm_rs.detectors` as a method."""
 
 from __future__ import annotations
@@ -9,11 +8,10 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, cast
 import polars as pl
 
 from acm_rs import _models, detectors, features
-from acm_rs.detectors.ar1 import Fuse
-from acm_rs.detectors.cusum import State
-from acm_rs import detectors, features
 from acm_rs._models import IntoModel as IntoFitted
 from acm_rs._models import OnUnknown
+from acm_rs.detectors.ar1 import Fuse
+from acm_rs.detectors.cusum import State
 from acm_rs.features.correlation import Method, Reduce
 from acm_rs.features.filling import FillMethod, Values
 from acm_rs.features.rolling import Bands, IntoTime, WindowSize
@@ -344,6 +342,7 @@ class AcmNamespace:
     def regime_volatility(self, window_size: int = 20) -> pl.Expr:
         """Share of the last steps at which the label changes. See :func:`acm_rs.regime_volatility`."""
         return detectors.regime_volatility(self._expr, window_size)
+
     def isolation_forest_fit(
         self,
         n_trees: int = 100,

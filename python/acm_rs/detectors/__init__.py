@@ -2,17 +2,18 @@
 
 from acm_rs.detectors.ar1 import Ar1Model, ar1_fit, ar1_residual, ar1_z
 from acm_rs.detectors.cusum import cusum, drift_trend, ewma, regime_volatility
+from acm_rs.detectors.isolation_forest import IsolationForestModel, isolation_forest_fit, isolation_forest_score
 
 __all__ = [
     "Ar1Model",
+    "IsolationForestModel",
     "ar1_fit",
     "ar1_residual",
     "ar1_z",
     "cusum",
     "drift_trend",
     "ewma",
+    "isolation_forest_fit",
+    "isolation_forest_score",
     "regime_volatility",
 ]
-from acm_rs.detectors.isolation_forest import IsolationForestModel, isolation_forest_fit, isolation_forest_score
-
-__all__ = ["IsolationForestModel", "isolation_forest_fit", "isolation_forest_score"]
