@@ -142,13 +142,18 @@ def test_quality_on_labelled_data() -> None:
 
 @pytest.mark.parametrize("bootstrap", [False, True])
 def test_scores_are_distributed_as_those_of_scikit_learn(bootstrap: bool) -> None:
-    rows = RNG.normal(size=(3_000, 4)) * [1.0, 2.0, 3.0, 4.0]
-    forest = IsolationForest(n_estimators=500, max_samples=256, bootstrap=bootstrap, random_state=1).fit(rows)
+    rows = np.random.default_rng(11).normal(size=(3_000, 4)) * [1.0, 2.0, 3.0, 4.0]
+
+    def sklearn(seed: int) -> Any:
+        forest = IsolationForest(n_estimators=500, max_samples=256, bootstrap=bootstrap, random_state=seed)
+        return -forest.fit(rows).score_samples(rows)
+
     frame = pl.DataFrame(rows, schema=["a", "b", "c", "d"])
     model = frame.select(acm.isolation_forest_fit(pl.all(), 500, bootstrap=bootstrap))
-    ours, theirs = scores(frame, model), -forest.score_samples(rows)
-    # 500 trees leave about 0.002 of chance in a score
-    assert np.corrcoef(ours, theirs)[0, 1] > 0.99
+    ours, theirs = scores(frame, model), sklearn(1)
+    # as alike as two of their own forests are, give or take half of what these differ by
+    by_chance = 1 - np.corrcoef(sklearn(2), theirs)[0, 1]
+    assert 1 - np.corrcoef(ours, theirs)[0, 1] < 1.5 * by_chance
     np.testing.assert_allclose(np.quantile(ours, [0.1, 0.5, 0.9]), np.quantile(theirs, [0.1, 0.5, 0.9]), atol=0.005)
 
 

@@ -19,7 +19,7 @@ class Fitted(Protocol):
     by: str | None
 
 
-IntoModel: TypeAlias = pl.Series | pl.DataFrame | pl.Expr | Fitted
+IntoFitted: TypeAlias = pl.Series | pl.DataFrame | pl.Expr | Fitted
 OnUnknown: TypeAlias = Literal["null", "error"]
 
 
@@ -27,7 +27,7 @@ def score(
     operation: str,
     kind: str,
     expr: IntoColumns,
-    model: IntoModel,
+    model: IntoFitted,
     *,
     by: str | pl.Expr | None,
     on_unknown: str,

@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, cast
 
 import polars as pl
 
-from acm_rs import _models, detectors, features
-from acm_rs._models import IntoModel as IntoFitted
-from acm_rs._models import OnUnknown
+from acm_rs import detectors, features
+from acm_rs._models import IntoFitted, OnUnknown
 from acm_rs.detectors.ar1 import Fuse
 from acm_rs.detectors.cusum import State
 from acm_rs.features.correlation import Method, Reduce
@@ -297,21 +296,21 @@ class AcmNamespace:
 
     def ar1_residual(
         self,
-        model: _models.IntoModel | None = None,
+        model: IntoFitted | None = None,
         *,
         by: str | pl.Expr | None = None,
-        on_unknown: _models.OnUnknown = "null",
+        on_unknown: OnUnknown = "null",
     ) -> pl.Expr:
         """Take from each reading what the one before says. See :func:`acm_rs.ar1_residual`."""
         return detectors.ar1_residual(self._expr, model, by=by, on_unknown=on_unknown)
 
     def ar1_z(
         self,
-        model: _models.IntoModel | None = None,
+        model: IntoFitted | None = None,
         *,
         fuse: Fuse | None = None,
         by: str | pl.Expr | None = None,
-        on_unknown: _models.OnUnknown = "null",
+        on_unknown: OnUnknown = "null",
     ) -> pl.Expr:
         """How unusual a reading is after the one before it. See :func:`acm_rs.ar1_z`."""
         return detectors.ar1_z(self._expr, model, fuse=fuse, by=by, on_unknown=on_unknown)

@@ -9,7 +9,7 @@ import polars as pl
 from polars.selectors import is_selector
 
 from acm_rs import _checks, _models
-from acm_rs._models import IntoModel, OnUnknown
+from acm_rs._models import IntoFitted, OnUnknown
 from acm_rs._plugin import IntoColumns, call, one_input
 from acm_rs.models import Model
 
@@ -82,7 +82,7 @@ def ar1_fit(
 
 def ar1_residual(
     expr: IntoColumns,
-    model: IntoModel | None = None,
+    model: IntoFitted | None = None,
     *,
     by: str | pl.Expr | None = None,
     on_unknown: OnUnknown = "null",
@@ -141,7 +141,7 @@ def ar1_residual(
 
 def ar1_z(
     expr: IntoColumns,
-    model: IntoModel | None = None,
+    model: IntoFitted | None = None,
     *,
     fuse: Fuse | None = None,
     by: str | pl.Expr | None = None,
@@ -204,7 +204,7 @@ def ar1_z(
 
 
 def _score(
-    operation: str, expr: IntoColumns, model: IntoModel | None, by: str | pl.Expr | None, on_unknown: str, **own: Any
+    operation: str, expr: IntoColumns, model: IntoFitted | None, by: str | pl.Expr | None, on_unknown: str, **own: Any
 ) -> pl.Expr:
     if model is None:
         if by is not None:

@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Self
 import polars as pl
 
 from acm_rs import _checks, _forests, _models
-from acm_rs._models import IntoModel, OnUnknown
+from acm_rs._models import IntoFitted, OnUnknown
 from acm_rs._plugin import IntoColumns, call, one_input
 from acm_rs.models import Model
 
@@ -111,7 +111,7 @@ def isolation_forest_fit(
 
 
 def isolation_forest_score(
-    expr: IntoColumns, model: IntoModel, *, by: str | pl.Expr | None = None, on_unknown: OnUnknown = "null"
+    expr: IntoColumns, model: IntoFitted, *, by: str | pl.Expr | None = None, on_unknown: OnUnknown = "null"
 ) -> pl.Expr:
     """Score how unusual each row is: above 0 and at most 1, the higher the more unusual.
 
@@ -138,7 +138,8 @@ def isolation_forest_score(
 
     Notes
     -----
-    Row by row: it streams. Missing cells are replaced by the medians of the model. Forests of scikit-learn come in by
+    Row by row: it streams. Cost: a walk down every tree, about 8 nodes with 256 rows per tree. Missing cells are
+    replaced by the medians of the model. Forests of scikit-learn come in by
     `IsolationForestModel.from_sklearn`; the score is its ``score_samples`` with the sign turned.
 
     Examples
