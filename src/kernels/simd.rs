@@ -101,7 +101,12 @@ pub fn level() -> Level {
         let forced = std::env::var("ACM_RS_ISA").unwrap_or_default();
         #[cfg(target_arch = "x86_64")]
         {
-            let avx2 = is_x86_feature_detected!("avx2");
+            // every processor with AVX2 has the bit operations
+            let avx2 = is_x86_feature_detected!("avx2")
+                && is_x86_feature_detected!("bmi1")
+                && is_x86_feature_detected!("bmi2")
+                && is_x86_feature_detected!("lzcnt")
+                && is_x86_feature_detected!("popcnt");
             let avx512 = avx2
                 && is_x86_feature_detected!("avx512f")
                 && is_x86_feature_detected!("avx512dq")
@@ -380,14 +385,14 @@ mod x86 {
     use super::{Arithmetic, Kernel, LANES, Simd};
     use std::arch::x86_64::*;
 
-    // SAFETY: call only where the processor has AVX2.
-    #[target_feature(enable = "avx2")]
+    // SAFETY: call only where the processor has AVX2 and the bit operations.
+    #[target_feature(enable = "avx2,bmi1,bmi2,lzcnt,popcnt")]
     pub unsafe fn run_avx2<K: Kernel>(kernel: K) -> K::Output {
         kernel.run(Avx2(()))
     }
 
     // SAFETY: call only where the processor has these.
-    #[target_feature(enable = "avx2,avx512f,avx512dq,avx512vl")]
+    #[target_feature(enable = "avx2,bmi1,bmi2,lzcnt,popcnt,avx512f,avx512dq,avx512vl")]
     pub unsafe fn run_avx512<K: Kernel>(kernel: K) -> K::Output {
         kernel.run(Avx512(()))
     }

@@ -16,7 +16,7 @@
 //! Larger windows with the MAD, and durations: a sorted array per series, binary search and `memmove`, and for the MAD a binary search for the
 //! start of the k nearest. Cost: O(log w) comparisons and w/3 moved values per row.
 
-use super::ranked_blocks;
+use super::ranked_blocks::RankedBlocks;
 use super::transpose::{deinterleave, interleave, segment};
 use super::{Frame, PAD, Statistic, Tile, size_buffers};
 use crate::kernels::simd::{Kernel, LANES, Lanes, Simd, dispatch};
@@ -32,6 +32,7 @@ pub struct Stage {
     median: Vec<f64>,
     mad: Vec<f64>,
     scratch: Scratch,
+    ranked: RankedBlocks,
 }
 
 #[derive(Default)]
@@ -44,7 +45,13 @@ struct Scratch {
 
 impl Stage {
     pub fn new(statistics: Vec<Statistic>) -> Self {
-        Self { statistics, median: Vec::new(), mad: Vec::new(), scratch: Scratch::default() }
+        Self {
+            statistics,
+            median: Vec::new(),
+            mad: Vec::new(),
+            scratch: Scratch::default(),
+            ranked: RankedBlocks::default(),
+        }
     }
 
     /// Writes each statistic's results to the buffer of its place.
@@ -63,7 +70,7 @@ impl Stage {
                 mad: &mut self.mad,
             }),
             // the median alone needs no sorted window
-            Frame::Rows(w) if !want_mad => ranked_blocks::median(tile, w, &mut self.median),
+            Frame::Rows(w) if !want_mad => self.ranked.median(tile, w, &mut self.median),
             _ => sorted_array(tile, &mut self.median, &mut self.mad),
         }
         size_buffers(outs, self.statistics.len(), padded);
