@@ -18,3 +18,10 @@ pub mod random;
 pub mod regimes;
 pub mod selection;
 pub mod simd;
+
+/// `(2^-e, 2^e)` with `2^e` near `a`, both of them normal numbers.
+fn powers_of_two(a: f64) -> (f64, f64) {
+    let exponent = ((a.max(f64::MIN_POSITIVE).to_bits() >> 52) as i32 - 1023).clamp(-1021, 1021);
+    let power = |e: i32| f64::from_bits(((e + 1023) as u64) << 52);
+    (power(-exponent), power(exponent))
+}

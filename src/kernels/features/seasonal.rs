@@ -39,6 +39,7 @@ use std::collections::HashMap;
 use std::f64::consts::TAU;
 
 use crate::kernels::params::ParamError;
+use crate::kernels::powers_of_two;
 
 /// Monday, 29 December 1969, 00:00.
 const MONDAY: i64 = -3 * 86_400_000_000_000;
@@ -274,14 +275,14 @@ impl Seasons {
             return self.patterns(x, largest, clock, clock.span_of(x, missing), min_cycles);
         }
         // in two steps, because the inverse of the smallest numbers is no number
-        let half = power_of_two(-exponent(largest) / 2);
+        let (down, up) = powers_of_two(largest.sqrt());
         let mut scaled = std::mem::take(&mut self.scaled);
         scaled.clear();
-        scaled.extend(x.iter().map(|v| v * half * half));
+        scaled.extend(x.iter().map(|v| v * down * down));
         self.table(&scaled, missing, clock);
-        let patterns = self.patterns(&scaled, largest * half * half, clock, clock.span_of(x, missing), min_cycles);
+        let patterns = self.patterns(&scaled, largest * down * down, clock, clock.span_of(x, missing), min_cycles);
         self.scaled = scaled;
-        patterns.into_iter().map(|pattern| pattern.scaled(1.0 / half).scaled(1.0 / half)).collect()
+        patterns.into_iter().map(|pattern| pattern.scaled(up).scaled(up)).collect()
     }
 
     /// Counts and means by cell.
@@ -515,15 +516,4 @@ fn largest(x: &[f64]) -> f64 {
         lanes.iter_mut().zip(block).for_each(|(lane, v)| *lane = larger(*lane, v.abs()));
     }
     lanes.into_iter().chain(rest.iter().map(|v| v.abs())).fold(0.0, larger)
-}
-
-/// The exponent of a finite number above 0.
-fn exponent(v: f64) -> i32 {
-    let stored = (v.to_bits() >> 52) as i32 & 0x7ff;
-    if stored == 0 { -1074 } else { stored - 1023 }
-}
-
-/// 2 to the power of `e`, a normal number.
-fn power_of_two(e: i32) -> f64 {
-    f64::from_bits(((e + 1023) as u64) << 52)
 }

@@ -14,6 +14,8 @@
 pub mod matrix;
 pub mod rolling;
 
+use crate::kernels::features::rolling::transpose::side_by_side;
+use crate::kernels::powers_of_two;
 use crate::kernels::simd::{LANES, Lanes};
 
 /// Eight columns side by side.
@@ -44,7 +46,7 @@ pub fn direct<I: Iterator<Item = (f64, f64)>>(pairs: impl Fn() -> I) -> f64 {
     if reach_x == 0.0 || reach_y == 0.0 {
         return f64::NAN;
     }
-    let (down_x, down_y) = (power_of_two_near_inverse(reach_x), power_of_two_near_inverse(reach_y));
+    let (down_x, down_y) = (powers_of_two(reach_x).0, powers_of_two(reach_y).0);
     // differences of neighbours are exact; where the scaled values leave no bits for them, they are taken first
     let relative = |v: f64, v0: f64, down: f64| {
         let d = v - v0;
@@ -68,33 +70,9 @@ pub fn direct<I: Iterator<Item = (f64, f64)>>(pairs: impl Fn() -> I) -> f64 {
     r.clamp(-1.0, 1.0) + 0.0
 }
 
-/// `2^-e` with `2^e` near `a`, a normal number.
-fn power_of_two_near_inverse(a: f64) -> f64 {
-    let exponent = ((a.max(f64::MIN_POSITIVE).to_bits() >> 52) as i32 - 1023).clamp(-1021, 1021);
-    f64::from_bits(((1023 - exponent) as u64) << 52)
-}
-
-/// Puts eight columns of `rows` values, one after the other, side by side.
+/// Puts eight columns, one after the other, side by side.
 #[inline(always)]
-fn interleave(columns: &[f64], rows: usize, out: &mut [Row]) {
-    let mut lanes = [&columns[..0]; LANES];
-    for (lane, column) in lanes.iter_mut().zip(columns.chunks_exact(columns.len() / LANES)) {
-        *lane = &column[..rows];
-    }
-    // blocks of eight by eight, whose size the compiler knows
-    let (blocks, rest) = out[..rows].as_chunks_mut::<LANES>();
-    let whole = blocks.len() * LANES;
-    for (at, block) in blocks.iter_mut().enumerate() {
-        for (lane, column) in lanes.iter().enumerate() {
-            let from: &[f64; LANES] = column[at * LANES..][..LANES].try_into().expect("eight values");
-            for q in 0..LANES {
-                block[q][lane] = from[q];
-            }
-        }
-    }
-    for (q, row) in rest.iter_mut().enumerate() {
-        for (lane, column) in lanes.iter().enumerate() {
-            row[lane] = column[whole + q];
-        }
-    }
+fn interleave(columns: &[f64], out: &mut [Row]) {
+    let stride = columns.len() / LANES;
+    side_by_side(std::array::from_fn(|lane| &columns[lane * stride..]), out);
 }

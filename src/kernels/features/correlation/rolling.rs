@@ -133,7 +133,7 @@ impl Kernel for Prepare<'_> {
         let per_n = s.div(one, s.splat(w as f64));
         // how many readings in a row are equal, from the first one of the tile on
         let (mut last, mut equal) = (nan, zero);
-        interleave(&side.columns, w + tile.rows, &mut side.raw);
+        interleave(&side.columns, &mut side.raw);
         for row in &side.raw[..w] {
             count_equal(s, row, &mut last, &mut equal);
         }

@@ -11,7 +11,7 @@ mod moments;
 mod order_statistics;
 mod ranked_blocks;
 mod spectral;
-mod transpose;
+pub(super) mod transpose;
 
 use std::ops::Range;
 
