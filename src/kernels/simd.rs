@@ -152,10 +152,18 @@ pub fn all_finite(a: &[f64]) -> bool {
             let (vectors, rest) = self.0.as_chunks();
             // 0 * v is 0 for a number, NaN for what is none
             let zero = s.splat(0.0);
-            let mut sum = zero;
-            for v in vectors {
-                sum = s.add(sum, s.mul(zero, s.load(v)));
+            // four sums: the additions of one would wait for each other
+            let (blocks, vectors) = vectors.as_chunks::<4>();
+            let mut sums = [zero; 4];
+            for block in blocks {
+                for (sum, v) in sums.iter_mut().zip(block) {
+                    *sum = s.add(*sum, s.mul(zero, s.load(v)));
+                }
             }
+            for (sum, v) in sums.iter_mut().zip(vectors) {
+                *sum = s.add(*sum, s.mul(zero, s.load(v)));
+            }
+            let sum = s.add(s.add(sums[0], sums[1]), s.add(sums[2], sums[3]));
             s.all(s.eq(sum, zero)) && rest.iter().all(|v| v.is_finite())
         }
     }
