@@ -10,7 +10,8 @@
 //! instead of one: about five times the work. The same operations in the same order give the same bits on both ways.
 //!
 //! Rows whose windows lie far from the anchor (more than `sqrt(kappa)` standard deviations) or out of range are computed
-//! again directly, O(w) each. Cost per pair and row: about 15 vector operations for eight pairs.
+//! again directly, O(w) each. Cost per pair and row: about 15 vector operations for eight pairs. A tile without missing
+//! readings is prepared without masks.
 //!
 //! Not taken: two passes over each window with adjacent windows in the lanes, as the moments of small windows do. At
 //! w = 16 that is some 100 vector operations for eight results, as nothing of a column is shared by its pairs.
@@ -49,6 +50,8 @@ struct Side {
     bad: Vec<Row>,
     blocks: Vec<Block>,
     suffix: Vec<[Row; 3]>,
+    /// Whether `present` holds nothing but 1.
+    complete: bool,
 }
 
 /// What a block and the one before it hold, by lane.
@@ -83,11 +86,12 @@ impl Side {
         // lanes without a column are constant
         self.columns.resize(LANES * all, 0.0);
         self.columns[columns.len() * all..].fill(0.0);
+        let mut missing = before > 0;
         for (to, column) in self.columns.chunks_exact_mut(all).zip(columns) {
-            let (missing, present) = to.split_at_mut(before);
-            missing.fill(f64::NAN);
-            if !present.is_empty() {
-                column.load(first + before - w - lag, present);
+            let (nothing, readings) = to.split_at_mut(before);
+            nothing.fill(f64::NAN);
+            if !readings.is_empty() {
+                missing |= column.load(first + before - w - lag, readings);
             }
         }
         self.raw.resize(all, Row::default());
@@ -96,9 +100,14 @@ impl Side {
         }
         let blocks = rows.div_ceil(w);
         self.values.resize(blocks * 2 * w, Row::default());
-        self.present.resize(blocks * 2 * w, Row::default());
         self.suffix.resize(w + 1, [Row::default(); 3]);
         self.blocks.clear();
+        let complete = self.complete && self.present.len() == blocks * 2 * w;
+        self.present.resize(blocks * 2 * w, Row::default());
+        if !missing && !complete {
+            self.present.fill(Lanes([1.0; LANES]));
+        }
+        self.complete = !missing;
         dispatch(Prepare { side: self, tile });
     }
 
@@ -126,6 +135,14 @@ impl Kernel for Prepare<'_> {
 
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
+        if self.side.complete { self.blocks::<S, false>(s) } else { self.blocks::<S, true>(s) }
+    }
+}
+
+impl Prepare<'_> {
+    /// With or without missing readings.
+    #[inline(always)]
+    fn blocks<S: Simd, const MISSING: bool>(self, s: S) {
         let Self { side, tile } = self;
         let w = tile.w;
         let (zero, one, nan) = (s.splat(0.0), s.splat(1.0), s.splat(f64::NAN));
@@ -135,7 +152,7 @@ impl Kernel for Prepare<'_> {
         let (mut last, mut equal) = (nan, zero);
         interleave(&side.columns, &mut side.raw);
         for row in &side.raw[..w] {
-            count_equal(s, row, &mut last, &mut equal);
+            count_equal::<S, MISSING>(s, row, &mut last, &mut equal);
         }
         for (b, rows) in tile.blocks() {
             let anchor = s.load(&side.anchors(w, b, rows));
@@ -145,11 +162,15 @@ impl Kernel for Prepare<'_> {
             let mut least = one;
             for ((raw, value), present) in raw.iter().zip(values.iter_mut()).zip(present.iter_mut()) {
                 let v = s.load(raw);
-                let is_present = s.eq(v, v);
-                let p = s.keep(is_present, one);
-                least = s.min(least, p);
-                s.store(p, present);
-                s.store(s.keep(is_present, s.sub(v, anchor)), value);
+                let mut d = s.sub(v, anchor);
+                if MISSING {
+                    let is_present = s.eq(v, v);
+                    let p = s.keep(is_present, one);
+                    least = s.min(least, p);
+                    s.store(p, present);
+                    d = s.keep(is_present, d);
+                }
+                s.store(d, value);
             }
             let missing = s.to_array(least).map(|p| p == 0.0);
             let (mut sum, mut squares, mut n) = (zero, zero, zero);
@@ -157,10 +178,12 @@ impl Kernel for Prepare<'_> {
                 let d = s.load(value);
                 sum = s.add(sum, d);
                 squares = s.add(squares, s.mul(d, d));
-                n = s.add(n, s.load(present));
                 s.store(sum, &mut suffix[0]);
                 s.store(squares, &mut suffix[1]);
-                s.store(n, &mut suffix[2]);
+                if MISSING {
+                    n = s.add(n, s.load(present));
+                    s.store(n, &mut suffix[2]);
+                }
             }
             (sum, squares, n) = (zero, zero, zero);
             let mut worst = zero;
@@ -168,13 +191,18 @@ impl Kernel for Prepare<'_> {
                 let d = s.load(&values[w + j]);
                 sum = s.add(sum, d);
                 squares = s.add(squares, s.mul(d, d));
-                n = s.add(n, s.load(&present[w + j]));
-                count_equal(s, &raw[w + j], &mut last, &mut equal);
+                count_equal::<S, MISSING>(s, &raw[w + j], &mut last, &mut equal);
                 // row w is always 0
                 let suffix = &side.suffix[j + 1];
                 let total = s.add(s.load(&suffix[0]), sum);
                 let total_squares = s.add(s.load(&suffix[1]), squares);
-                let constant = s.le(s.add(s.load(&suffix[2]), n), equal);
+                let count = if MISSING {
+                    n = s.add(n, s.load(&present[w + j]));
+                    s.add(s.load(&suffix[2]), n)
+                } else {
+                    s.splat(w as f64)
+                };
+                let constant = s.le(count, equal);
                 let mean = s.mul(total, per_n);
                 let spread = s.sub(total_squares, s.mul(total, mean));
                 let ok = usable(s, total, mean, spread, kappa, tiny, huge);
@@ -194,12 +222,13 @@ impl Kernel for Prepare<'_> {
 
 /// One row more: the last reading of each lane, and how many readings up to it, missing ones passed over, are equal to it.
 #[inline(always)]
-fn count_equal<S: Simd>(s: S, row: &Row, last: &mut S::V, equal: &mut S::V) {
+fn count_equal<S: Simd, const MISSING: bool>(s: S, row: &Row, last: &mut S::V, equal: &mut S::V) {
     let v = s.load(row);
+    // one more than those before, if it is equal to them
+    let more = s.add(s.keep(s.eq(v, *last), *equal), s.splat(1.0));
     let present = s.eq(v, v);
-    let more = s.select(s.eq(v, *last), s.add(*equal, s.splat(1.0)), s.splat(1.0));
-    *equal = s.select(present, more, *equal);
-    *last = s.select(present, v, *last);
+    *equal = if MISSING { s.select(present, more, *equal) } else { more };
+    *last = if MISSING { s.select(present, v, *last) } else { v };
 }
 
 /// Whether a sum of squares about the mean kept its digits.
