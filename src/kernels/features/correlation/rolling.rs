@@ -11,7 +11,8 @@
 //!
 //! Rows whose windows lie far from the anchor (more than `sqrt(kappa)` standard deviations) or out of range are computed
 //! again directly, O(w) each. Cost per pair and row: about 15 vector operations for eight pairs. A tile without missing
-//! readings is prepared without masks.
+//! readings is prepared without masks. Where the extremes of a pair are all that is wanted, its rows never leave the first
+//! cache level, and are not brought into [-1, 1] one by one.
 //!
 //! Not taken: two passes over each window with adjacent windows in the lanes, as the moments of small windows do. At
 //! w = 16 that is some 100 vector operations for eight results, as nothing of a column is shared by its pairs.
@@ -249,7 +250,11 @@ pub struct Pass {
     y: Side,
     suffix: Vec<Row>,
     out: Vec<Row>,
+    extremes: [Extremes; AT_ONCE],
 }
+
+/// Columns against which eight others go at once: their sums fill the registers.
+const AT_ONCE: usize = 4;
 
 /// Results of up to eight pairs of a tile.
 pub struct Results<'a> {
@@ -260,7 +265,10 @@ pub struct Results<'a> {
     first: usize,
     pub lanes: usize,
     x_in_lanes: bool,
+    /// None where extremes alone are asked for.
     pub rows: &'a [Row],
+    /// Of these rows, where they are asked for.
+    pub extremes: Extremes,
 }
 
 impl Results<'_> {
@@ -288,6 +296,7 @@ impl Pass {
             y: Side::default(),
             suffix: Vec::new(),
             out: Vec::new(),
+            extremes: [Extremes::default(); AT_ONCE],
         }
     }
 
@@ -298,6 +307,32 @@ impl Pass {
     /// # Panics
     /// If the lengths of columns differ.
     pub fn run<T: Source + ?Sized>(
+        &mut self,
+        (xs, x_lag): (Members<T>, usize),
+        (ys, y_lags): (Members<T>, &[usize]),
+        from: usize,
+        wanted: impl Fn(usize, usize) -> bool,
+        emit: impl FnMut(Results),
+    ) {
+        self.tiles::<T, true>((xs, x_lag), (ys, y_lags), from, wanted, emit);
+    }
+
+    /// As [`Pass::run`] over all rows, but for their extremes alone.
+    ///
+    /// # Panics
+    /// As [`Pass::run`].
+    pub fn extremes<T: Source + ?Sized>(
+        &mut self,
+        xs: (Members<T>, usize),
+        ys: (Members<T>, &[usize]),
+        wanted: impl Fn(usize, usize) -> bool,
+        emit: impl FnMut(Results),
+    ) {
+        self.tiles::<T, false>(xs, ys, 0, wanted, emit);
+    }
+
+    /// `ROWS`: every row is kept, else its extremes.
+    fn tiles<T: Source + ?Sized, const ROWS: bool>(
         &mut self,
         (xs, x_lag): (Members<T>, usize),
         (ys, y_lags): (Members<T>, &[usize]),
@@ -330,7 +365,7 @@ impl Pass {
                         } else {
                             [x_columns.len(), y_columns.len()]
                         };
-                        self.group(tile, x, x_in_lanes, members[0], |k, rows| {
+                        self.group::<ROWS>(tile, x, x_in_lanes, members[0], |k, rows, extremes| {
                             emit(Results {
                                 lag,
                                 one: one * LANES + k,
@@ -338,6 +373,7 @@ impl Pass {
                                 lanes: members[1],
                                 x_in_lanes,
                                 rows,
+                                extremes,
                             });
                         });
                     }
@@ -348,26 +384,35 @@ impl Pass {
     }
 
     /// All pairs of group `x` with the y at hand. One side lies in the lanes, `members` columns of the other go against it.
-    fn group(&mut self, tile: Tile, x: usize, x_in_lanes: bool, members: usize, mut emit: impl FnMut(usize, &[Row])) {
-        let Self { xs, y, suffix, out, least, .. } = self;
+    fn group<const ROWS: bool>(
+        &mut self,
+        tile: Tile,
+        x: usize,
+        x_in_lanes: bool,
+        members: usize,
+        mut emit: impl FnMut(usize, &[Row], Extremes),
+    ) {
+        let Self { xs, y, suffix, out, least, extremes, .. } = self;
+        let kept = if ROWS { tile.rows } else { tile.w };
         let (x, y) = if x_in_lanes { (&*y, &xs[x]) } else { (&xs[x], &*y) };
         let mut lane = 0;
         while lane < members {
             let width = match members - lane {
                 1 => 1,
                 2 => 2,
-                _ => 4,
+                _ => AT_ONCE,
             };
-            out.resize(width * tile.rows, Row::default());
+            *extremes = Default::default();
+            out.resize(width * kept, Row::default());
             suffix.resize(6.max(width) * tile.w, Row::default());
-            let pairs = Pairs { tile, x, y, lane, least: *least, suffix, out };
+            let pairs = Pairs { tile, x, y, lane, least: *least, suffix, out, kept, extremes };
             match width {
-                1 => dispatch(Wide::<1>(pairs)),
-                2 => dispatch(Wide::<2>(pairs)),
-                _ => dispatch(Wide::<4>(pairs)),
+                1 => dispatch(Wide::<1, ROWS>(pairs)),
+                2 => dispatch(Wide::<2, ROWS>(pairs)),
+                _ => dispatch(Wide::<AT_ONCE, ROWS>(pairs)),
             }
-            for (k, rows) in out.chunks_exact(tile.rows).enumerate().take(members - lane) {
-                emit(lane + k, rows);
+            for (k, rows) in out.chunks_exact(kept).enumerate().take(members - lane) {
+                emit(lane + k, if ROWS { rows } else { &[] }, extremes[k]);
             }
             lane += width;
         }
@@ -408,12 +453,15 @@ struct Pairs<'a> {
     lane: usize,
     least: f64,
     suffix: &'a mut [Row],
+    /// Of each lane so many rows: all of the tile, or those of a block, from which its extremes are taken.
     out: &'a mut [Row],
+    kept: usize,
+    extremes: &'a mut [Extremes; AT_ONCE],
 }
 
-struct Wide<'a, const N: usize>(Pairs<'a>);
+struct Wide<'a, const N: usize, const ROWS: bool>(Pairs<'a>);
 
-impl<const N: usize> Kernel for Wide<'_, N> {
+impl<const N: usize, const ROWS: bool> Kernel for Wide<'_, N, ROWS> {
     type Output = ();
 
     #[inline(always)]
@@ -424,17 +472,24 @@ impl<const N: usize> Kernel for Wide<'_, N> {
             let missing_y = pairs.y.blocks[b].missing.contains(&true);
             let lanes: &[bool; N] =
                 pairs.x.blocks[b].missing[pairs.lane..][..N].try_into().expect("as many lanes as are asked for");
+            // where the rows of the block go
+            let to = if ROWS { b * tile.w } else { 0 };
             if missing_y || lanes.contains(&true) {
                 for k in 0..N {
-                    pairs.masked(s, b, rows, k);
+                    pairs.masked(s, b, rows, k, to);
                 }
-                continue;
+            } else {
+                pairs.full::<S, N, ROWS>(s, b, rows, to);
+                let bad_y = pairs.y.blocks[b].bad.contains(&true);
+                for k in 0..N {
+                    if bad_y || pairs.x.blocks[b].bad[pairs.lane + k] {
+                        pairs.repair(b, rows, k, to);
+                    }
+                }
             }
-            pairs.full::<S, N>(s, b, rows);
-            let bad_y = pairs.y.blocks[b].bad.contains(&true);
-            for k in 0..N {
-                if bad_y || pairs.x.blocks[b].bad[pairs.lane + k] {
-                    pairs.repair(b, rows, k);
+            if !ROWS {
+                for k in 0..N {
+                    pairs.extremes[k].push(s, &pairs.out[k * pairs.kept..][..rows]);
                 }
             }
         }
@@ -466,9 +521,9 @@ fn lanes<const N: usize>(row: &Row, lane: usize) -> [f64; N] {
 }
 
 impl Pairs<'_> {
-    /// Block `b`, where nothing is missing.
+    /// Block `b`, where nothing is missing. Without `ROWS` the results may lie outside of [-1, 1] by their rounding.
     #[inline(always)]
-    fn full<S: Simd, const N: usize>(&mut self, s: S, b: usize, rows: usize) {
+    fn full<S: Simd, const N: usize, const ROWS: bool>(&mut self, s: S, b: usize, rows: usize, to: usize) {
         let (w, zero, lane) = (self.tile.w, s.splat(0.0), self.lane);
         let at = b * 2 * w;
         let mut sums = [zero; N];
@@ -499,15 +554,15 @@ impl Pairs<'_> {
                 let product = s.sub(total, s.mul(s.mul(s.splat(x_sum[k]), y_sum), per_n));
                 let r = s.mul(product, s.mul(s.splat(x_inverse[k]), y_inverse));
                 // NaN stays
-                let r = s.min(one, s.max(minus, r));
-                s.store(s.add(r, zero), &mut self.out[k * self.tile.rows + b * w + j]);
+                let r = if ROWS { s.add(s.min(one, s.max(minus, r)), zero) } else { r };
+                s.store(r, &mut self.out[k * self.kept + to + j]);
             }
         }
     }
 
     /// Block `b` of lane `lane + k`, with missing readings.
     #[inline(always)]
-    fn masked<S: Simd>(&mut self, s: S, b: usize, rows: usize, k: usize) {
+    fn masked<S: Simd>(&mut self, s: S, b: usize, rows: usize, k: usize, to: usize) {
         let (w, zero, one, nan) = (self.tile.w, s.splat(0.0), s.splat(1.0), s.splat(f64::NAN));
         let (tiny, huge, kappa) = (s.splat(TINY), s.splat(HUGE), s.splat(self.tile.kappa));
         let least = s.splat(self.least);
@@ -542,7 +597,7 @@ impl Pairs<'_> {
             let usable_x = s.keep(usable(s, sx, mean_x, vx, kappa, tiny, huge), one);
             let ok = s.keep(usable(s, sy, mean_y, vy, kappa, tiny, huge), usable_x);
             let good = s.mul(wanted, ok);
-            let out = &mut self.out[k * self.tile.rows + b * w + j];
+            let out = &mut self.out[k * self.kept + to + j];
             s.store(s.select(s.eq(good, one), r, nan), out);
             let again = s.sub(wanted, good);
             if s.any(s.eq(again, one)) {
@@ -555,16 +610,17 @@ impl Pairs<'_> {
     }
 
     /// Computes the results of block `b` again that the sums are not good enough for.
-    fn repair(&mut self, b: usize, rows: usize, k: usize) {
+    fn repair(&mut self, b: usize, rows: usize, k: usize, to: usize) {
         let (x, y, w, lane) = (self.x, self.y, self.tile.w, self.lane + k);
-        for row in b * w..b * w + rows {
+        for j in 0..rows {
+            let row = b * w + j;
             if x.constant[row][lane] == 1.0 {
                 continue;
             }
             for other in 0..LANES {
                 let bad = x.bad[row][lane] == 1.0 || y.bad[row][other] == 1.0;
                 if bad && y.constant[row][other] == 0.0 {
-                    self.out[k * self.tile.rows + row][other] = window(x, y, lane, other, row, w);
+                    self.out[k * self.kept + to + j][other] = window(x, y, lane, other, row, w);
                 }
             }
         }
@@ -595,40 +651,36 @@ impl Default for Extremes {
 }
 
 impl Extremes {
-    pub fn push(&mut self, rows: &[Row]) {
-        dispatch(Push { to: self, rows });
-    }
-
-    /// The result that is farthest from 0, of r and -r the positive one; NaN if there was none.
-    pub fn farthest(&self, lane: usize) -> f64 {
-        match (self.largest[lane], self.smallest[lane]) {
-            (largest, smallest) if largest < smallest => f64::NAN,
-            (largest, smallest) if largest.abs() >= smallest.abs() => largest,
-            (_, smallest) => smallest,
-        }
-    }
-}
-
-struct Push<'a> {
-    to: &'a mut Extremes,
-    rows: &'a [Row],
-}
-
-impl Kernel for Push<'_> {
-    type Output = ();
-
     #[inline(always)]
-    fn run<S: Simd>(self, s: S) {
-        let Self { to, rows } = self;
-        let (mut largest, mut smallest) = (s.load(&to.largest), s.load(&to.smallest));
+    fn push<S: Simd>(&mut self, s: S, rows: &[Row]) {
+        let (mut largest, mut smallest) = (s.load(&self.largest), s.load(&self.smallest));
         for row in rows {
             // a NaN changes nothing
             let v = s.load(row);
             largest = s.max(v, largest);
             smallest = s.min(v, smallest);
         }
-        s.store(largest, &mut to.largest);
-        s.store(smallest, &mut to.smallest);
+        s.store(largest, &mut self.largest);
+        s.store(smallest, &mut self.smallest);
+    }
+
+    /// Those of both.
+    fn merge(&mut self, other: &Self) {
+        for lane in 0..LANES {
+            self.largest[lane] = self.largest[lane].max(other.largest[lane]);
+            self.smallest[lane] = self.smallest[lane].min(other.smallest[lane]);
+        }
+    }
+
+    /// The result that is farthest from 0, of r and -r the positive one; NaN if there was none.
+    pub fn farthest(&self, lane: usize) -> f64 {
+        let (largest, smallest) = (self.largest[lane], self.smallest[lane]);
+        if largest < smallest {
+            return f64::NAN;
+        }
+        // within its bounds here once, not row by row
+        let (largest, smallest) = (largest.clamp(-1.0, 1.0) + 0.0, smallest.clamp(-1.0, 1.0) + 0.0);
+        if largest.abs() >= smallest.abs() { largest } else { smallest }
     }
 }
 
@@ -698,9 +750,9 @@ impl<'b, T: Source + Sync> Pairwise<'b, T> {
                 Reduce::Farthest => {
                     // of eight pairs at the place of the first of them
                     let mut extremes = vec![Extremes::default(); out.len()];
-                    pass.run((xs, 0), (ys, lags), 0, wanted, |results| {
+                    pass.extremes((xs, 0), (ys, lags), wanted, |results| {
                         let extremes = &mut extremes[place(&results, 0)];
-                        extremes.push(results.rows);
+                        extremes.merge(&results.extremes);
                         (0..results.lanes).for_each(|lane| out[place(&results, lane)] = extremes.farthest(lane));
                     });
                 }
