@@ -20,6 +20,7 @@
 use rayon::ThreadPool;
 
 use super::{HUGE, Row, TINY, direct, interleave};
+use crate::kernels::features::rolling::transpose::deinterleave;
 use crate::kernels::features::rolling::{Sink, Source};
 use crate::kernels::parallel;
 use crate::kernels::simd::{Kernel, LANES, Lanes, Simd, dispatch};
@@ -431,17 +432,38 @@ impl Pass {
         sinks: &mut [Option<K>],
     ) {
         assert_eq!(sinks.len(), xs.len() * ys.len() * y_lags.len(), "a place for each pair and lag");
-        let mut column = Vec::new();
+        let mut columns = Vec::new();
         self.run((xs, x_lag), (ys, y_lags), 0, wanted, |results| {
-            for lane in 0..results.lanes {
+            let rows = results.rows;
+            if results.lanes == 1 {
+                columns.clear();
+                columns.extend(rows.iter().map(|row| row[0]));
+            } else {
+                columns.resize(LANES * rows.len(), 0.0);
+                dispatch(Apart { rows, columns: &mut columns });
+            }
+            for (lane, column) in columns.chunks_exact(rows.len()).enumerate().take(results.lanes) {
                 let (x, y) = results.pair(lane);
                 if let Some(sink) = &mut sinks[(x * ys.len() + y) * y_lags.len() + results.lag] {
-                    column.clear();
-                    column.extend(results.rows.iter().map(|row| row[lane]));
-                    sink.push(&column);
+                    sink.push(column);
                 }
             }
         });
+    }
+}
+
+/// Results side by side, one pair after the other.
+struct Apart<'a> {
+    rows: &'a [Row],
+    columns: &'a mut [f64],
+}
+
+impl Kernel for Apart<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, _: S) {
+        deinterleave(self.rows, self.columns);
     }
 }
 
