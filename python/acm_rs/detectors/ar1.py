@@ -123,18 +123,18 @@ def ar1_residual(
     >>> df = pl.DataFrame({"x": [1.0, 4.0, 3.0, 2.0, None, 5.0]})
     >>> df.select(acm.ar1_residual("x", df[:4].select(acm.ar1_fit("x"))))
     shape: (6, 1)
-    ┌──────┐
-    │ x    │
-    │ ---  │
-    │ f64  │
-    ╞══════╡
-    │ null │
-    │ 0.9  │
-    │ 0.9  │
-    │ -0.3 │
-    │ null │
-    │ 2.5  │
-    └──────┘
+    ┌───────────┐
+    │ x         │
+    │ ---       │
+    │ f64       │
+    ╞═══════════╡
+    │ null      │
+    │ 0.947368  │
+    │ 1.052632  │
+    │ -0.315789 │
+    │ null      │
+    │ 2.5       │
+    └───────────┘
     """
     return _each_column("ar1_residual", expr, _score("ar1_residual", expr, model, by, on_unknown))
 
@@ -193,8 +193,8 @@ def ar1_z(
     │ f64   │
     ╞═══════╡
     │ null  │
-    │ 0.0   │
-    │ 3.711 │
+    │ 0.042 │
+    │ 4.637 │
     └───────┘
     """
     operation = "ar1_z"
