@@ -6,7 +6,7 @@
 //!
 //! Eight blocks are sorted at once, one per SIMD lane, and each is merged with the block before it, by a bitonic network. Blocks
 //! begin at multiples of `w`. The network moves one number per reading: its distance from an anchor, with the row in the lowest bits.
-//! Readings that differ in these bits alone are put in order afterwards; where all do, a row costs about three times as much.
+//! Readings that differ in these bits alone are put in order afterwards; where all do, a row costs about four times as much.
 //! Cost: O(log^2 w / 8) vector steps to sort and O(1) per row to slide; O(w) memory.
 //!
 //! Before, Batcher's odd-even merge sort moved keys and rows apart, two blocks were merged one reading at a time, and one
