@@ -7,13 +7,17 @@ use acm_rs::kernels::detectors::Score;
 use acm_rs::kernels::detectors::ar1::{self, Fuse, Measure, Scratch, fuse};
 use acm_rs::kernels::detectors::cusum::{self, State, Subject, cusum, ewma};
 use acm_rs::kernels::detectors::isolation_forest::{self, Scorer};
+use acm_rs::kernels::detectors::gmm::{self, Covariance};
+use acm_rs::kernels::detectors::scaling::Scaling;
 use acm_rs::kernels::features::correlation::matrix::{pearson, spearman};
 use acm_rs::kernels::features::correlation::rolling::{self, Pairwise, Reduce};
 use acm_rs::kernels::features::rolling::{Plan, Source, Statistic, evaluate};
 use acm_rs::kernels::features::seasonal::{Clock, Periods, Seasons, offsets, subtract};
 use acm_rs::kernels::features::spectrum::Spectrum;
 use acm_rs::kernels::matrix::{Matrix, TILE_ROWS, Tile};
+use acm_rs::kernels::matrix::Matrix;
 use acm_rs::kernels::params::{Bands, Window};
+use acm_rs::kernels::regimes::kmeans;
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 
 const ROWS: usize = 10_000;
@@ -233,4 +237,30 @@ fn isolation_forests(c: &mut Criterion) {
 }
 
 criterion_group!(benches, rolling, spectrum, seasonal, correlations, detectors, isolation_forests);
+/// Whole fits, on one thread.
+fn mixtures(c: &mut Criterion) {
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build().expect("a thread");
+    let columns: Vec<f64> = (0..105).flat_map(|j| series_of(ROWS, 0, j)).collect();
+    let matrix = |p: usize| Matrix::new(&columns[..ROWS * p], ROWS, p);
+    let mut group = c.benchmark_group("mixtures");
+    group.sample_size(10);
+    for p in [10, 50] {
+        let params = kmeans::Params::new(4, 10, 300, 1e-4, 42).expect("valid parameters");
+        let fit = || kmeans::fit(black_box(matrix(p)), &params, None, &pool).expect("a fit");
+        assert!(fit().converged);
+        group.bench_function(BenchmarkId::new("kmeans", format!("n={ROWS}/p={p}/k=4")), |b| b.iter(fit));
+    }
+    for (p, covariance) in [(105, Covariance::Diagonal), (10, Covariance::Full)] {
+        let params = gmm::Params::new((3, 3), covariance, Scaling::Robust, 1, 100, 1e-3, 1e-3, 42);
+        let params = params.expect("valid parameters");
+        let fit = || gmm::fit(black_box(matrix(p)), &params, None, &pool).expect("a fit");
+        assert!(fit().log_likelihood.is_finite());
+        group.bench_function(BenchmarkId::new(format!("gmm/{covariance:?}"), format!("n={ROWS}/p={p}/k=3")), |b| {
+            b.iter(fit)
+        });
+    }
+    group.finish();
+}
+
+criterion_group!(benches, rolling, spectrum, seasonal, correlations, mixtures);
 criterion_main!(benches);

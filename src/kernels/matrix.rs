@@ -69,6 +69,10 @@ impl Tile {
         &self.data[j * self.stride..(j + 1) * self.stride]
     }
 
+    pub fn cells(&self) -> Cells<'_> {
+        Cells { data: &self.data, rows: self.rows, stride: self.stride }
+    }
+
     /// The rows of a column alone.
     pub fn column_mut(&mut self, j: usize) -> &mut [f64] {
         let start = j * self.stride;
@@ -83,5 +87,81 @@ impl Tile {
                 column[self.rows..].fill(last);
             }
         }
+    }
+}
+
+/// The cells of a [`Tile`] or of one of many [`Tiles`].
+#[derive(Clone, Copy)]
+pub struct Cells<'a> {
+    /// Cell (i, j) lies at `j * stride + i`; behind the last row of a column come copies of it.
+    pub data: &'a [f64],
+    pub rows: usize,
+    pub stride: usize,
+}
+
+/// Rows of each of many [`Tiles`]: columns lie closer together than in a [`Tile`], because a fit that goes through the columns
+/// of a few rows fetches them from afar.
+pub const FIT_ROWS: usize = 64;
+
+/// Tiles that are one piece of work, and the most pieces that a matrix is cut into: their results wait for each other.
+const PIECE_TILES: usize = 1024 / FIT_ROWS;
+const PIECES: usize = 64;
+
+/// A whole matrix tile by tile, for fits that pass over it many times.
+pub struct Tiles {
+    data: Vec<f64>,
+    rows: usize,
+    columns: usize,
+}
+
+impl Tiles {
+    /// `convert(j, column, out)` writes the cells of column j that go with some rows of it.
+    pub fn new(matrix: Matrix<'_>, convert: impl Fn(usize, &[f64], &mut [f64])) -> Self {
+        let (rows, columns) = (matrix.rows(), matrix.columns());
+        let mut tiles = Self { data: vec![0.0; rows.next_multiple_of(LANES) * columns], rows, columns };
+        for t in 0..tiles.len() {
+            let (from, Cells { rows, stride, .. }) = (t * FIT_ROWS, tiles.get(t));
+            for j in 0..columns {
+                let at = from * columns + j * stride;
+                convert(j, &matrix.column(j)[from..from + rows], &mut tiles.data[at..at + rows]);
+                let last = tiles.data[at + rows - 1];
+                tiles.data[at + rows..at + stride].fill(last);
+            }
+        }
+        tiles
+    }
+
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+
+    pub fn columns(&self) -> usize {
+        self.columns
+    }
+
+    pub fn len(&self) -> usize {
+        self.rows.div_ceil(FIT_ROWS)
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.rows == 0
+    }
+
+    pub fn get(&self, t: usize) -> Cells<'_> {
+        let from = t * FIT_ROWS;
+        let rows = (self.rows - from).min(FIT_ROWS);
+        let stride = rows.next_multiple_of(LANES);
+        Cells { data: &self.data[from * self.columns..(from + stride) * self.columns], rows, stride }
+    }
+
+    pub fn cell(&self, i: usize, j: usize) -> f64 {
+        let Cells { data, stride, .. } = self.get(i / FIT_ROWS);
+        data[j * stride + i % FIT_ROWS]
+    }
+
+    /// The tiles of each piece of work; a function of the number of rows alone.
+    pub fn pieces(&self) -> Vec<std::ops::Range<usize>> {
+        let step = PIECE_TILES.max(self.len().div_ceil(PIECES));
+        (0..self.len()).step_by(step).map(|t| t..(t + step).min(self.len())).collect()
     }
 }

@@ -9,6 +9,7 @@
 //!   the row number (or the time) since the start: a prefix of the series gives a prefix of the result, bit for bit.
 
 pub mod detectors;
+pub mod elementary;
 pub mod features;
 pub mod linalg;
 pub mod matrix;

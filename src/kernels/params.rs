@@ -14,7 +14,7 @@ impl fmt::Display for ParamError {
 
 impl std::error::Error for ParamError {}
 
-fn check(ok: bool, text: impl FnOnce() -> String) -> Result<(), ParamError> {
+pub fn check(ok: bool, text: impl FnOnce() -> String) -> Result<(), ParamError> {
     if ok { Ok(()) } else { Err(ParamError(text())) }
 }
 

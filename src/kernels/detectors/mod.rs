@@ -7,6 +7,8 @@ pub mod ar1;
 pub mod complete;
 pub mod cusum;
 pub mod isolation_forest;
+pub mod gmm;
+pub mod scaling;
 
 use crate::kernels::matrix::Tile;
 

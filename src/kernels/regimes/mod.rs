@@ -1,1 +1,3 @@
 //! Operating regimes: which rows belong together.
+
+pub mod kmeans;
