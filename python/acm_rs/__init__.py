@@ -8,6 +8,7 @@ from acm_rs import fast_features
 from acm_rs._plugin import backend, version
 from acm_rs.detectors import (
     Ar1Model,
+    GmmModel,
     IsolationForestModel,
     ar1_fit,
     ar1_residual,
@@ -15,6 +16,9 @@ from acm_rs.detectors import (
     cusum,
     drift_trend,
     ewma,
+    gmm_fit,
+    gmm_label,
+    gmm_score,
     isolation_forest_fit,
     isolation_forest_score,
     regime_volatility,
@@ -60,6 +64,7 @@ __version__ = version()
 __all__ = [
     "AcmNamespace",
     "Ar1Model",
+    "GmmModel",
     "IsolationForestModel",
     "Model",
     "__version__",
@@ -78,6 +83,9 @@ __all__ = [
     "fast_features",
     "fill",
     "gaps",
+    "gmm_fit",
+    "gmm_label",
+    "gmm_score",
     "isolation_forest_fit",
     "isolation_forest_score",
     "load_model",

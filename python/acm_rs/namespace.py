@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Literal, Protocol, cast
 
@@ -341,6 +342,51 @@ class AcmNamespace:
     def regime_volatility(self, window_size: int = 20) -> pl.Expr:
         """Share of the last steps at which the label changes. See :func:`acm_rs.regime_volatility`."""
         return detectors.regime_volatility(self._expr, window_size)
+
+    def gmm_fit(
+        self,
+        k: int | None = None,
+        *,
+        k_range: Sequence[int] = (1, 5),
+        covariance: Literal["diag", "full"] = "diag",
+        scale: Literal["robust", "standard", "none"] = "robust",
+        n_init: int = 3,
+        max_iter: int = 100,
+        tol: float = 1e-3,
+        reg_covar: float = 1e-3,
+        init: Mapping[str, Any] | None = None,
+        seed: int = 42,
+        min_present: float = 0.5,
+        strict: bool = True,
+    ) -> pl.Expr:
+        """Fit a Gaussian mixture. See :func:`acm_rs.gmm_fit`."""
+        return detectors.gmm_fit(
+            self._expr,
+            k,
+            k_range=k_range,
+            covariance=covariance,
+            scale=scale,
+            n_init=n_init,
+            max_iter=max_iter,
+            tol=tol,
+            reg_covar=reg_covar,
+            init=init,
+            seed=seed,
+            min_present=min_present,
+            strict=strict,
+        )
+
+    def gmm_label(
+        self, model: IntoFitted, *, by: str | pl.Expr | None = None, on_unknown: OnUnknown = "null"
+    ) -> pl.Expr:
+        """Likeliest component of a Gaussian mixture. See :func:`acm_rs.gmm_label`."""
+        return detectors.gmm_label(self._expr, model, by=by, on_unknown=on_unknown)
+
+    def gmm_score(
+        self, model: IntoFitted, *, by: str | pl.Expr | None = None, on_unknown: OnUnknown = "null"
+    ) -> pl.Expr:
+        """``-log p(x)`` by a Gaussian mixture. See :func:`acm_rs.gmm_score`."""
+        return detectors.gmm_score(self._expr, model, by=by, on_unknown=on_unknown)
 
     def isolation_forest_fit(
         self,

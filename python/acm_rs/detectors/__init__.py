@@ -2,10 +2,12 @@
 
 from acm_rs.detectors.ar1 import Ar1Model, ar1_fit, ar1_residual, ar1_z
 from acm_rs.detectors.cusum import cusum, drift_trend, ewma, regime_volatility
+from acm_rs.detectors.gmm import GmmModel, gmm_fit, gmm_label, gmm_score
 from acm_rs.detectors.isolation_forest import IsolationForestModel, isolation_forest_fit, isolation_forest_score
 
 __all__ = [
     "Ar1Model",
+    "GmmModel",
     "IsolationForestModel",
     "ar1_fit",
     "ar1_residual",
@@ -13,6 +15,9 @@ __all__ = [
     "cusum",
     "drift_trend",
     "ewma",
+    "gmm_fit",
+    "gmm_label",
+    "gmm_score",
     "isolation_forest_fit",
     "isolation_forest_score",
     "regime_volatility",

@@ -64,6 +64,7 @@ FAMILIES = (
     "seasonal",
     "spectrum",
 )
+FAMILIES = ("rolling", "correlation", "directions", "filling", "gmm", "quality", "scaling", "seasonal", "spectrum")
 EXTRA = 'pip install "acm-rs[fallback]"'
 OLDEST_POLARS = (1, 33)
 

@@ -6,6 +6,7 @@
 mod ar1;
 mod cusum;
 mod isolation_forest;
+mod gmm;
 
 use polars::prelude::*;
 use serde::Deserialize;

@@ -1,0 +1,167 @@
+//! Gaussian mixtures: a model, `-log p(x)` and the likeliest component of each row.
+
+use polars::prelude::*;
+use pyo3_polars::derive::polars_expr;
+use serde::Deserialize;
+
+use super::{Detector, Learnt, ScoreKwargs, Scorer, fit, fit_field, numeric_fields, score, score_field, single};
+use crate::expressions::io::{POOL, error};
+use crate::expressions::models::{self, Model, Part, Record, Value};
+use crate::kernels::detectors::gmm::{self, Covariance, Mixture, Output, Parameters, Params};
+use crate::kernels::detectors::scaling::{Scale, Scaling};
+use crate::learnt_parts;
+
+struct GmmModel {
+    learnt: Learnt,
+    mixture: Mixture,
+}
+
+fn covariance_of(word: &str) -> Option<Covariance> {
+    match word {
+        "diag" => Some(Covariance::Diagonal),
+        "full" => Some(Covariance::Full),
+        _ => None,
+    }
+}
+
+impl Model for GmmModel {
+    const KIND: &'static str = "gmm";
+    const FORMAT: i64 = 1;
+    const PARTS: &'static [(&'static str, Part)] = learnt_parts!(
+        "center": Numbers,
+        "scale": Numbers,
+        "covariance": Text,
+        "weights": Numbers,
+        "means": Numbers,
+        "covariances": Numbers,
+        "log_likelihood": Number,
+        "bic": Number,
+        "iterations": Integer,
+        "converged": Flag,
+        "tried_k": Integers,
+        "tried_bic": Numbers,
+    );
+
+    fn to_values(&self) -> Vec<Value> {
+        let Mixture { scale, covariance, parameters, log_likelihood, bic, iterations, converged, tried } =
+            &self.mixture;
+        let word = match covariance {
+            Covariance::Diagonal => "diag",
+            Covariance::Full => "full",
+        };
+        let (k, bics) = tried.iter().map(|&(k, bic)| (k as i64, bic)).unzip();
+        self.learnt.values([
+            Value::Numbers(scale.center.clone()),
+            Value::Numbers(scale.scale.clone()),
+            Value::Text(word.into()),
+            Value::Numbers(parameters.weights.clone()),
+            Value::Numbers(parameters.means.clone()),
+            Value::Numbers(parameters.covariances.clone()),
+            Value::Number(*log_likelihood),
+            Value::Number(*bic),
+            Value::Integer(*iterations as i64),
+            Value::Flag(*converged),
+            Value::Integers(k),
+            Value::Numbers(bics),
+        ])
+    }
+
+    fn from_record(record: &Record<'_>) -> PolarsResult<Self> {
+        let learnt = Learnt::from_record(record)?;
+        let numbers = |part: &str, count: usize| {
+            let values = record.numbers(part)?;
+            let whole = values.len() == count && values.iter().all(|v| v.is_finite());
+            if whole { Ok(values) } else { Err(record.damaged(part)) }
+        };
+        let columns = learnt.columns.len();
+        let covariance = covariance_of(&record.text("covariance")?).ok_or_else(|| record.damaged("covariance"))?;
+        let k = record.numbers("weights")?.len();
+        if k == 0 {
+            return Err(record.damaged("weights"));
+        }
+        let mixture = Mixture {
+            scale: Scale { center: numbers("center", columns)?, scale: numbers("scale", columns)? },
+            covariance,
+            parameters: Parameters {
+                weights: numbers("weights", k)?,
+                means: numbers("means", k * columns)?,
+                covariances: numbers("covariances", k * covariance.cells(columns))?,
+            },
+            log_likelihood: record.number("log_likelihood")?,
+            bic: record.number("bic")?,
+            iterations: record.integer("iterations")? as usize,
+            converged: record.flag("converged")?,
+            tried: record.integers("tried_k")?.iter().map(|&k| k as usize).zip(record.numbers("tried_bic")?).collect(),
+        };
+        Ok(Self { learnt, mixture })
+    }
+}
+
+impl Detector for GmmModel {
+    fn learnt(&self) -> &Learnt {
+        &self.learnt
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct GmmFitKwargs {
+    k_range: (usize, usize),
+    covariance: String,
+    scale: String,
+    n_init: usize,
+    max_iter: usize,
+    tol: f64,
+    reg_covar: f64,
+    /// Weights, means and covariances.
+    init: Option<(Vec<f64>, Vec<f64>, Vec<f64>)>,
+    seed: u64,
+    min_present: f64,
+    strict: bool,
+}
+
+fn gmm_fit_field(fields: &[Field]) -> PolarsResult<Field> {
+    fit_field::<GmmModel>("gmm_fit", fields)
+}
+
+#[polars_expr(output_type_func=gmm_fit_field)]
+fn gmm_fit(inputs: &[Series], kwargs: GmmFitKwargs) -> PolarsResult<Series> {
+    const NAME: &str = "gmm_fit";
+    let covariance = covariance_of(&kwargs.covariance).ok_or_else(|| {
+        error(NAME, format!("`covariance` must be \"diag\" or \"full\", got {:?}", kwargs.covariance))
+    })?;
+    let scaling = Scaling::parse(&kwargs.scale).map_err(|e| error(NAME, e))?;
+    let GmmFitKwargs { k_range, n_init, max_iter, tol, reg_covar, seed, .. } = kwargs;
+    let params = Params::new(k_range, covariance, scaling, n_init, max_iter, tol, reg_covar, seed);
+    let params = params.map_err(|e| error(NAME, e))?;
+    let init = kwargs.init.map(|(weights, means, covariances)| Parameters { weights, means, covariances });
+    fit(NAME, &inputs[0], kwargs.min_present, kwargs.strict, |matrix, learnt| {
+        gmm::fit(matrix, &params, init.as_ref(), &POOL).map(|mixture| GmmModel { learnt, mixture })
+    })
+}
+
+fn gmm_score_field(fields: &[Field]) -> PolarsResult<Field> {
+    score_field::<GmmModel>("gmm_score", fields)
+}
+
+fn rows(operation: &str, inputs: &[Series], kwargs: &ScoreKwargs, output: Output) -> PolarsResult<Series> {
+    single(score::<GmmModel>(operation, inputs, kwargs.unknown_is_error, 1, |model, _| {
+        gmm::Scorer::new(&model.mixture, output).map(Scorer::new).map_err(|e| error(operation, e))
+    })?)
+}
+
+#[polars_expr(output_type_func=gmm_score_field)]
+fn gmm_score(inputs: &[Series], kwargs: ScoreKwargs) -> PolarsResult<Series> {
+    rows("gmm_score", inputs, &kwargs, Output::Score)
+}
+
+fn gmm_label_field(fields: &[Field]) -> PolarsResult<Field> {
+    models::check_dtype::<GmmModel>("gmm_label", fields[1].dtype())?;
+    numeric_fields("gmm_label", &fields[0])?;
+    Ok(Field::new(fields[0].name().clone(), DataType::Int64))
+}
+
+#[polars_expr(output_type_func=gmm_label_field)]
+fn gmm_label(inputs: &[Series], kwargs: ScoreKwargs) -> PolarsResult<Series> {
+    rows("gmm_label", inputs, &kwargs, Output::Label)?.cast(&DataType::Int64)
+}
