@@ -157,25 +157,31 @@ impl Kernel for Pairs<'_> {
         let rows = y.len().saturating_sub(1);
         for start in (0..rows).step_by(BLOCK) {
             let end = (start + BLOCK).min(rows);
-            let (mut xy, mut xx, mut n) = (s.splat(0.0), s.splat(0.0), s.splat(0.0));
-            let mut add = |last: S::V, next: S::V| {
-                let both = s.mul(last, next);
-                let present = s.eq(both, both);
-                xy = s.add(xy, s.keep(present, both));
-                xx = s.add(xx, s.keep(present, s.mul(last, last)));
-                n = s.add(n, s.keep(present, s.splat(1.0)));
-            };
+            let mut sums = [s.splat(0.0); 3];
             let (last, last_rest) = y[start..end].as_chunks::<LANES>();
             let (next, next_rest) = y[start + 1..=end].as_chunks::<LANES>();
             for (last, next) in last.iter().zip(next) {
-                add(s.load(last), s.load(next));
+                add(s, s.load(last), s.load(next), &mut sums);
             }
-            add(s.load(&padded(last_rest)), s.load(&padded(next_rest)));
+            add(s, s.load(&padded(last_rest)), s.load(&padded(next_rest)), &mut sums);
+            let [xy, xx, n] = sums;
             s.to_array(xy).into_iter().for_each(|v| product.add(v));
             s.to_array(xx).into_iter().for_each(|v| square.add(v));
             pairs += s.to_array(n).iter().sum::<f64>();
         }
         Sums { pairs: pairs as usize, product: product.value(), square: square.value() }
+    }
+}
+
+/// Adds the products, the squares and the number of eight pairs where both are present. A function and not a closure, which
+/// would be compiled without the level's instructions.
+#[inline(always)]
+fn add<S: Simd>(s: S, last: S::V, next: S::V, sums: &mut [S::V; 3]) {
+    let both = s.mul(last, next);
+    let present = s.eq(both, both);
+    let terms = [both, s.mul(last, last), s.splat(1.0)];
+    for (sum, term) in sums.iter_mut().zip(terms) {
+        *sum = s.add(*sum, s.keep(present, term));
     }
 }
 
@@ -250,49 +256,59 @@ struct Scores<'a> {
     out: &'a mut [f64],
 }
 
-impl Scores<'_> {
-    /// Where numbers on the way leave the range of `f64`: quarters of them do not.
-    #[cold]
-    fn in_quarters(&self, x: f64, previous: f64) -> f64 {
-        let y = x * 0.25 - self.center * 0.25;
-        let last = if previous.is_nan() { 0.0 } else { previous * 0.25 - self.center * 0.25 };
-        let score = (y - self.phi * last) / (self.divisor * 0.25);
-        if score.is_finite() { score } else { f64::NAN }
-    }
-}
-
 impl Kernel for Scores<'_> {
     type Output = ();
 
     #[inline(always)]
-    fn run<S: Simd>(mut self, s: S) {
-        let (center, phi, divisor) = (s.splat(self.center), s.splat(self.phi), s.splat(self.divisor));
-        let most = s.splat(f64::MAX);
-        let score = |this: &mut Self, at: usize, x: [f64; LANES], previous: [f64; LANES]| {
-            let present = s.load(&x);
-            let last = s.sub(s.load(&previous), center);
-            let predicted = s.mul(phi, s.keep(s.eq(last, last), last));
-            let z = s.div(s.sub(s.sub(present, center), predicted), divisor);
-            let finite = s.all(s.le(s.abs(s.keep(s.eq(present, present), z)), most));
-            let z = s.to_array(z);
-            let out = &mut this.out[at..];
-            let lanes = out.len().min(LANES);
-            if finite {
-                out[..lanes].copy_from_slice(&z[..lanes]);
-            } else {
-                for lane in 0..lanes {
-                    this.out[at + lane] = this.in_quarters(x[lane], previous[lane]);
+    fn run<S: Simd>(self, s: S) {
+        let numbers = [self.center, self.phi, self.divisor].map(|v| s.splat(v));
+        let (x, x_rest) = self.x.as_chunks::<LANES>();
+        let (previous, previous_rest) = self.previous.as_chunks::<LANES>();
+        let whole = x.len() * LANES;
+        let (out, out_rest) = self.out.split_at_mut(whole);
+        let (out, _) = out.as_chunks_mut::<LANES>();
+        for ((x, previous), out) in x.iter().zip(previous).zip(out) {
+            if !score_eight(s, numbers, x, previous, out) {
+                for lane in 0..LANES {
+                    out[lane] = in_quarters(self.center, self.phi, self.divisor, x[lane], previous[lane]);
                 }
             }
-        };
-        let (x, previous) = (self.x, self.previous);
-        let whole = x.len() / LANES * LANES;
-        for at in (0..whole).step_by(LANES) {
-            let eight = |a: &[f64]| <[f64; LANES]>::try_from(&a[at..at + LANES]).expect("eight values");
-            score(&mut self, at, eight(x), eight(previous));
         }
-        score(&mut self, whole, padded(&x[whole..]), padded(&previous[whole..]));
+        let (x, previous, mut out) = (padded(x_rest), padded(previous_rest), [0.0; LANES]);
+        let finite = score_eight(s, numbers, &x, &previous, &mut out);
+        for (lane, to) in out_rest.iter_mut().enumerate() {
+            *to = if finite {
+                out[lane]
+            } else {
+                in_quarters(self.center, self.phi, self.divisor, x[lane], previous[lane])
+            };
+        }
     }
+}
+
+/// Scores of eight readings by center, phi and divisor; says whether each reading that is present has one.
+#[inline(always)]
+fn score_eight<S: Simd>(
+    s: S,
+    [center, phi, divisor]: [S::V; 3],
+    x: &[f64; LANES],
+    previous: &[f64; LANES],
+    out: &mut [f64; LANES],
+) -> bool {
+    let (x, last) = (s.load(x), s.sub(s.load(previous), center));
+    let predicted = s.mul(phi, s.keep(s.eq(last, last), last));
+    let score = s.div(s.sub(s.sub(x, center), predicted), divisor);
+    s.store(score, out);
+    s.all(s.le(s.abs(s.keep(s.eq(x, x), score)), s.splat(f64::MAX)))
+}
+
+/// Where numbers on the way leave the range of `f64`: quarters of them do not.
+#[cold]
+fn in_quarters(center: f64, phi: f64, divisor: f64, x: f64, previous: f64) -> f64 {
+    let y = x * 0.25 - center * 0.25;
+    let last = if previous.is_nan() { 0.0 } else { previous * 0.25 - center * 0.25 };
+    let score = (y - phi * last) / (divisor * 0.25);
+    if score.is_finite() { score } else { f64::NAN }
 }
 
 /// One number for a row of many z.

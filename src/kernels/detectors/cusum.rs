@@ -92,7 +92,7 @@ pub fn cusum(subjects: &[Subject<'_>], rule: &Rule) -> Vec<Path> {
         path.alarm = readings
             .map(
                 |(x, (&high, &low))| {
-                    if known && !x.is_nan() { f64::from(u8::from(high.max(low) > rule.h)) } else { f64::NAN }
+                    if known && !x.is_nan() { f64::from(u8::from(high > rule.h || low > rule.h)) } else { f64::NAN }
                 },
             )
             .collect();
