@@ -87,11 +87,11 @@ def fleet(
     allowed = f"{frame}, as group_by().agg() makes it, when `by` is given"
     if not isinstance(models, pl.DataFrame) or models.width != 2:
         raise _checks.mistyped(operation, "model", allowed, models)
-    key, fitted = sorted(models.columns, key=lambda name: is_one(models[name]))
-    if not is_one(models[fitted]) or is_one(models[key]):
+    key, fitted = sorted(models.get_columns(), key=is_one)
+    if not is_one(fitted) or is_one(key):
         raise _checks.mistyped(operation, "model", allowed, models)
-    models = models.drop_nulls(key)  # a missing key has no model of its own
-    keys, values = models[key], models[fitted]
+    known = key.is_not_null()  # a missing key has no model of its own
+    keys, values = key.filter(known), fitted.filter(known)
     if keys.dtype in (pl.Categorical, pl.Enum):
         keys = keys.cast(pl.String)
     if keys.is_duplicated().any():

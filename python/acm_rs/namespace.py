@@ -12,6 +12,8 @@ from acm_rs import detectors, features
 from acm_rs._models import IntoFitted, OnUnknown
 from acm_rs.detectors.ar1 import Fuse
 from acm_rs.detectors.cusum import State
+from acm_rs.detectors.omr import OmrMethod
+from acm_rs.detectors.pca import PcaScale
 from acm_rs.features.correlation import Method, Reduce
 from acm_rs.features.filling import FillMethod, Values
 from acm_rs.features.rolling import Bands, IntoTime, WindowSize
@@ -387,6 +389,106 @@ class AcmNamespace:
     ) -> pl.Expr:
         """``-log p(x)`` by a Gaussian mixture. See :func:`acm_rs.gmm_score`."""
         return detectors.gmm_score(self._expr, model, by=by, on_unknown=on_unknown)
+
+    def omr_contributions(
+        self,
+        model: IntoFitted,
+        *,
+        scaled: bool = False,
+        by: str | pl.Expr | None = None,
+        on_unknown: OnUnknown = "null",
+    ) -> pl.Expr:
+        """Contributions of each column to the residual. See :func:`acm_rs.omr_contributions`."""
+        return detectors.omr_contributions(self._expr, model, scaled=scaled, by=by, on_unknown=on_unknown)
+
+    def omr_fit(
+        self,
+        *,
+        method: OmrMethod = "pca",
+        n_components: int = 5,
+        alpha: float = 1.0,
+        min_present: float = 0.5,
+        strict: bool = True,
+    ) -> pl.Expr:
+        """Overall model residual of all columns: a model. See :func:`acm_rs.omr_fit`."""
+        return detectors.omr_fit(
+            self._expr,
+            method=method,
+            n_components=n_components,
+            alpha=alpha,
+            min_present=min_present,
+            strict=strict,
+        )
+
+    def omr_score(
+        self,
+        model: IntoFitted,
+        *,
+        clip: float | None = None,
+        by: str | pl.Expr | None = None,
+        on_unknown: OnUnknown = "null",
+    ) -> pl.Expr:
+        """How badly each row is reconstructed. See :func:`acm_rs.omr_score`."""
+        return detectors.omr_score(self._expr, model, clip=clip, by=by, on_unknown=on_unknown)
+
+    def pca_contributions(
+        self,
+        model: IntoFitted,
+        *,
+        mean_back: bool = True,
+        by: str | pl.Expr | None = None,
+        on_unknown: OnUnknown = "null",
+    ) -> pl.Expr:
+        """Contributions of each column to SPE and T2. See :func:`acm_rs.pca_contributions`."""
+        return detectors.pca_contributions(self._expr, model, mean_back=mean_back, by=by, on_unknown=on_unknown)
+
+    def pca_fit(
+        self,
+        n_components: int = 5,
+        *,
+        scale: PcaScale = "robust",
+        confidence: float = 0.99,
+        min_present: float = 0.5,
+        strict: bool = True,
+    ) -> pl.Expr:
+        """Principal components of all columns: a model. See :func:`acm_rs.pca_fit`."""
+        return detectors.pca_fit(
+            self._expr,
+            n_components,
+            scale=scale,
+            confidence=confidence,
+            min_present=min_present,
+            strict=strict,
+        )
+
+    def pca_scores(
+        self,
+        model: IntoFitted,
+        *,
+        n_components: int | None = None,
+        mean_back: bool = True,
+        by: str | pl.Expr | None = None,
+        on_unknown: OnUnknown = "null",
+    ) -> pl.Expr:
+        """Scores on the components, SPE and T2 of each row. See :func:`acm_rs.pca_scores`."""
+        return detectors.pca_scores(
+            self._expr, model, n_components=n_components, mean_back=mean_back, by=by, on_unknown=on_unknown
+        )
+
+    def pca_spe(
+        self,
+        model: IntoFitted,
+        *,
+        mean_back: bool = True,
+        by: str | pl.Expr | None = None,
+        on_unknown: OnUnknown = "null",
+    ) -> pl.Expr:
+        """Squared distance of each row from the components. See :func:`acm_rs.pca_spe`."""
+        return detectors.pca_spe(self._expr, model, mean_back=mean_back, by=by, on_unknown=on_unknown)
+
+    def pca_t2(self, model: IntoFitted, *, by: str | pl.Expr | None = None, on_unknown: OnUnknown = "null") -> pl.Expr:
+        """Hotelling's T2 of each row along the components. See :func:`acm_rs.pca_t2`."""
+        return detectors.pca_t2(self._expr, model, by=by, on_unknown=on_unknown)
 
     def isolation_forest_fit(
         self,

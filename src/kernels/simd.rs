@@ -32,6 +32,18 @@ impl std::ops::DerefMut for Lanes {
     }
 }
 
+/// The values of vectors, one after the other.
+pub fn flat(rows: &[Lanes]) -> &[f64] {
+    // SAFETY: `Lanes` is eight values and nothing else: 64 bytes without padding.
+    unsafe { std::slice::from_raw_parts(rows.as_ptr().cast(), rows.len() * LANES) }
+}
+
+/// The values of vectors, one after the other.
+pub fn flat_mut(rows: &mut [Lanes]) -> &mut [f64] {
+    // SAFETY: as above; any eight values are `Lanes`.
+    unsafe { std::slice::from_raw_parts_mut(rows.as_mut_ptr().cast(), rows.len() * LANES) }
+}
+
 /// Arithmetic on one value ([`Scalar`]) or on eight lanes, so that a formula need be written once.
 pub trait Arithmetic: Copy {
     type V: Copy;
@@ -209,7 +221,7 @@ impl Tree {
     }
 
     /// How many nodes there are.
-    pub fn len(&self) -> usize {
+    pub fn size(&self) -> usize {
         self.nodes.len()
     }
 

@@ -278,9 +278,9 @@ fn a_row_scores_alone() {
         let model = fit(Matrix::new(&train, rows, columns), &params, None, &pool(1)).expect("a fit");
         for output in [Output::Score, Output::Label] {
             let all = scores(&model, &data, rows, output);
-            for i in 0..rows {
+            for (i, among) in all.iter().enumerate() {
                 let alone = scores(&model, &row(&data, rows, i), 1, output)[0];
-                assert!(alone.to_bits() == all[i].to_bits() || (alone.is_nan() && all[i].is_nan()), "row {i}");
+                assert!(alone.to_bits() == among.to_bits() || (alone.is_nan() && among.is_nan()), "row {i}");
                 assert_eq!(alone.is_nan(), i == 17 || i == 200, "row {i}: {alone}");
             }
         }

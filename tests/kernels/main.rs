@@ -18,6 +18,7 @@ mod isolation_forest;
 mod kmeans;
 mod naive;
 mod parameters;
+mod pca;
 mod properties;
 mod seasons;
 mod series;

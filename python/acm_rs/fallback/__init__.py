@@ -58,13 +58,15 @@ FAMILIES = (
     "correlation",
     "directions",
     "filling",
+    "gmm",
     "isolation_forest",
+    "omr",
+    "pca",
     "quality",
     "scaling",
     "seasonal",
     "spectrum",
 )
-FAMILIES = ("rolling", "correlation", "directions", "filling", "gmm", "quality", "scaling", "seasonal", "spectrum")
 EXTRA = 'pip install "acm-rs[fallback]"'
 OLDEST_POLARS = (1, 33)
 

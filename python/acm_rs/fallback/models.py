@@ -137,6 +137,9 @@ def score(
     scores = np.full((models.rows, results), np.nan)
     for model, rows in models.groups():
         positions = [_position(operation, places, name) for name in model["columns"]]
+        if len(model["medians"]) != len(positions):
+            text = "`model` is damaged: its part `medians` does not fit the others; fit it again"
+            raise _io.error(operation, text)
         cells = np.column_stack([readings[position][rows] for position in positions])
         missing = np.isnan(cells)
         needed = max(int(np.ceil(model["min_present"] * len(positions))), 1)
@@ -200,10 +203,10 @@ def fit(
                 dropped[j] = "constant" if len(present) else "missing"
                 kept.remove(j)
         needed = max(int(np.ceil(min_present * len(kept))), 1)
-        left = left[(~np.isnan(cells[np.ix_(left, kept)])).sum(axis=1) >= needed]
+        left = left[(~np.isnan(cells[left][:, kept])).sum(axis=1) >= needed]
         if (len(kept), len(left)) == before:
             break
-    cells = cells[np.ix_(left, kept)]
+    cells = cells[left][:, kept]
     name = inputs[0].name
     try:
         if not kept:

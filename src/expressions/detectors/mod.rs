@@ -5,8 +5,10 @@
 
 mod ar1;
 mod cusum;
-mod isolation_forest;
 mod gmm;
+mod isolation_forest;
+mod omr;
+mod pca;
 
 use polars::prelude::*;
 use serde::Deserialize;
@@ -116,14 +118,11 @@ pub fn fit<M: Model, E: std::fmt::Display>(
     }
     let columns = struct_columns(operation, input)?;
     let rows = input.len();
-    let mut data = Vec::with_capacity(rows * columns.len());
-    for s in &columns {
-        let start = data.len();
-        data.resize(start + rows, 0.0);
-        Column::new(operation, s)?.load(0, &mut data[start..]);
+    let mut data = vec![0.0; rows * columns.len()];
+    for (j, s) in columns.iter().enumerate() {
+        Column::new(operation, s)?.load(0, &mut data[j * rows..(j + 1) * rows]);
     }
-    let complete = Complete::new(Matrix::new(&data, rows, columns.len()), min_present);
-    drop(data);
+    let complete = Complete::new(&POOL, data, rows, columns.len(), min_present);
     let name = |j: usize| columns[j].name().to_string();
     let learnt = Learnt {
         columns: complete.kept.iter().map(|&j| name(j)).collect(),

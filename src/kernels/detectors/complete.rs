@@ -4,8 +4,12 @@
 //! the train rows. Other rows are left out of fits, and their scores are NaN. Columns that never change or are never
 //! present say nothing and are dropped, with the reason.
 
-use crate::kernels::features::filling::median;
+use rayon::ThreadPool;
+
 use crate::kernels::matrix::{Matrix, Tile};
+use crate::kernels::parallel;
+use crate::kernels::selection::median;
+use crate::kernels::simd::all_finite;
 
 /// Why a column is not part of a model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,52 +41,66 @@ pub struct Complete {
 }
 
 impl Complete {
-    /// Takes a matrix whose missing cells are NaN; `min_present` lies in (0, 1].
+    /// Takes the cells of a matrix, column after column, those that are missing NaN; `min_present` lies in (0, 1]. Nothing is
+    /// copied unless columns or rows are dropped.
     ///
     /// The share of a row's columns that are present counts the kept ones only; leaving rows out may make further columns
     /// constant, which are then dropped too, until nothing changes.
-    pub fn new(matrix: Matrix<'_>, min_present: f64) -> Self {
-        let mut kept: Vec<usize> = (0..matrix.columns()).collect();
-        let mut rows: Vec<usize> = (0..matrix.rows()).collect();
+    ///
+    /// # Panics
+    /// If there are not `rows * columns` cells.
+    pub fn new(pool: &ThreadPool, mut data: Vec<f64>, rows: usize, columns: usize, min_present: f64) -> Self {
+        let matrix = Matrix::new(&data, rows, columns);
+        let cells = rows * columns;
+        let gaps = parallel::map(pool, columns, cells, || (), |(), j| !all_finite(matrix.column(j)));
+        let mut kept: Vec<usize> = (0..columns).collect();
+        let mut left: Vec<usize> = (0..rows).collect();
         let mut dropped = Vec::new();
         loop {
-            let before = (kept.len(), rows.len());
+            let before = (kept.len(), left.len());
             kept.retain(|&j| {
-                let reason = useless(rows.iter().map(|&i| matrix.column(j)[i]));
+                let reason = useless(left.iter().map(|&i| matrix.column(j)[i]));
                 dropped.extend(reason.map(|reason| (j, reason)));
                 reason.is_none()
             });
             let needed = needed(min_present, kept.len());
-            let mut present = vec![0_usize; matrix.rows()];
-            for &j in &kept {
+            let with_gaps: Vec<usize> = kept.iter().copied().filter(|&j| gaps[j]).collect();
+            let mut present = vec![kept.len() - with_gaps.len(); rows];
+            for j in with_gaps {
                 for (count, v) in present.iter_mut().zip(matrix.column(j)) {
                     *count += usize::from(!v.is_nan());
                 }
             }
-            rows.retain(|&i| present[i] >= needed);
-            if (kept.len(), rows.len()) == before {
+            left.retain(|&i| present[i] >= needed);
+            if (kept.len(), left.len()) == before {
                 break;
             }
         }
         dropped.sort_unstable_by_key(|&(j, _)| j);
-        let mut data = Vec::with_capacity(rows.len() * kept.len());
-        let mut medians = Vec::with_capacity(kept.len());
-        let mut readings = Vec::with_capacity(rows.len());
+        // no cell moves back
+        let mut to = 0;
         for &j in &kept {
-            let column = matrix.column(j);
-            let start = data.len();
-            data.extend(rows.iter().map(|&i| column[i]));
-            let cells = &mut data[start..];
-            readings.clear();
-            readings.extend(cells.iter().copied().filter(|v| !v.is_nan()));
-            let center = median(&mut readings);
-            cells.iter_mut().filter(|v| v.is_nan()).for_each(|v| *v = center);
-            medians.push(center);
+            if left.len() == rows {
+                data.copy_within(j * rows..(j + 1) * rows, to);
+                to += rows;
+            } else {
+                for &i in &left {
+                    data[to] = data[j * rows + i];
+                    to += 1;
+                }
+            }
+        }
+        data.truncate(to);
+        let matrix = Matrix::new(&data, left.len(), kept.len());
+        let medians = parallel::map(pool, kept.len(), to, Vec::new, |scratch, j| median(matrix.column(j), scratch));
+        for (k, _) in kept.iter().enumerate().filter(|(_, j)| gaps[**j]) {
+            let column = &mut data[k * left.len()..(k + 1) * left.len()];
+            column.iter_mut().filter(|v| v.is_nan()).for_each(|v| *v = medians[k]);
         }
         Self {
             data,
-            rows: rows.len(),
-            rows_left_out: matrix.rows() - rows.len(),
+            rows: left.len(),
+            rows_left_out: rows - left.len(),
             dropped,
             imputation: Imputation { medians, min_present },
             kept,

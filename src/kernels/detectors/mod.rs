@@ -6,8 +6,10 @@
 pub mod ar1;
 pub mod complete;
 pub mod cusum;
-pub mod isolation_forest;
 pub mod gmm;
+pub mod isolation_forest;
+pub mod omr;
+pub mod pca;
 pub mod scaling;
 
 use crate::kernels::matrix::Tile;

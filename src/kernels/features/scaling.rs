@@ -45,7 +45,11 @@ pub fn quantile(readings: &mut [f64], p: f64, within: Range<usize>) -> f64 {
     let (k, share) = (h.floor() as usize, h.fract());
     let (_, lower, above) = readings[within.clone()].select_nth_unstable_by(k - within.start, f64::total_cmp);
     let lower = *lower;
-    let upper = above.iter().copied().fold(f64::INFINITY, f64::min);
+    interpolate(lower, above.iter().copied().fold(f64::INFINITY, f64::min), share)
+}
+
+/// The value at this share of the way from one to the other.
+pub(crate) fn interpolate(lower: f64, upper: f64, share: f64) -> f64 {
     if share == 0.0 || upper == lower {
         return lower;
     }

@@ -1,1 +1,5 @@
 //! Linear algebra that the detectors share.
+
+pub mod eigen;
+pub mod gram;
+pub mod project;
