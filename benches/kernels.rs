@@ -6,16 +6,18 @@ use std::hint::black_box;
 use acm_rs::kernels::detectors::Score;
 use acm_rs::kernels::detectors::ar1::{self, Fuse, Measure, Scratch, fuse};
 use acm_rs::kernels::detectors::cusum::{self, State, Subject, cusum, ewma};
-use acm_rs::kernels::detectors::isolation_forest::{self, Scorer};
 use acm_rs::kernels::detectors::gmm::{self, Covariance};
+use acm_rs::kernels::detectors::isolation_forest::{self, Scorer};
+use acm_rs::kernels::detectors::pca::{self, Pca};
 use acm_rs::kernels::detectors::scaling::Scaling;
 use acm_rs::kernels::features::correlation::matrix::{pearson, spearman};
 use acm_rs::kernels::features::correlation::rolling::{self, Pairwise, Reduce};
 use acm_rs::kernels::features::rolling::{Plan, Source, Statistic, evaluate};
 use acm_rs::kernels::features::seasonal::{Clock, Periods, Seasons, offsets, subtract};
 use acm_rs::kernels::features::spectrum::Spectrum;
+use acm_rs::kernels::linalg::eigen;
+use acm_rs::kernels::linalg::gram::Gram;
 use acm_rs::kernels::matrix::{Matrix, TILE_ROWS, Tile};
-use acm_rs::kernels::matrix::Matrix;
 use acm_rs::kernels::params::{Bands, Window};
 use acm_rs::kernels::regimes::kmeans;
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
@@ -236,7 +238,6 @@ fn isolation_forests(c: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, rolling, spectrum, seasonal, correlations, detectors, isolation_forests);
 /// Whole fits, on one thread.
 fn mixtures(c: &mut Criterion) {
     let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build().expect("a thread");
@@ -262,5 +263,47 @@ fn mixtures(c: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, rolling, spectrum, seasonal, correlations, mixtures);
+/// On one thread.
+fn components(c: &mut Criterion) {
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build().expect("a thread");
+    let data: Vec<f64> = (0..500).flat_map(|j| series_of(ROWS, 0, j)).collect();
+    let mut group = c.benchmark_group("pca");
+    group.sample_size(10);
+    for p in [50, 500] {
+        let matrix = Matrix::new(&data[..ROWS * p], ROWS, p);
+        let id = |name| BenchmarkId::new(name, format!("n={ROWS}/p={p}/k=5"));
+        let (center, factor) = (vec![0.0; p], vec![1.0; p]);
+        let gram = || Gram::new(&pool, black_box(matrix), &center, &factor);
+        group.bench_function(id("gram"), |b| b.iter(gram));
+        let products = gram().about_means();
+        group.bench_function(id("eigen"), |b| b.iter(|| eigen::leading(black_box(&products), p, 5)));
+        for (name, scale) in [("fit none", pca::Scale::None), ("fit robust", pca::Scale::Robust)] {
+            let fit = || Pca::fit(&pool, black_box(matrix), 5, scale, 0.99).expect("a model");
+            group.bench_function(id(name), |b| b.iter(fit));
+        }
+        let model = Pca::fit(&pool, matrix, 5, pca::Scale::Robust, 0.99).expect("a model");
+        let mut tile = Tile::default();
+        tile.resize(TILE_ROWS, p);
+        (0..p).for_each(|j| tile.column_mut(j).copy_from_slice(&matrix.column(j)[..TILE_ROWS]));
+        let scorer = pca::Scorer::new(&model, pca::Statistic::Scores(0), true);
+        let (mut scratch, mut out) = (Vec::new(), vec![0.0; 2 * TILE_ROWS]);
+        group.bench_function(id("spe and t2 of a tile"), |b| {
+            b.iter(|| scorer.score(black_box(&tile), &mut scratch, &mut out));
+        });
+        assert!(out.iter().all(|v| v.is_finite()));
+    }
+    group.finish();
+}
+
+criterion_group!(
+    benches,
+    rolling,
+    spectrum,
+    seasonal,
+    correlations,
+    detectors,
+    isolation_forests,
+    mixtures,
+    components
+);
 criterion_main!(benches);

@@ -4,7 +4,7 @@
 # ruff: noqa: D103
 from __future__ import annotations
 
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import acm_rs as acm
@@ -163,6 +163,177 @@ FOREST_SCORE = Workload(
 )
 
 
+# --- principal components --------------------------------------------------------------------------------------------
+
+COMPONENTS = 5
+
+
+def rows_of(data: Data) -> Any:
+    """Rows x sensors, rows contiguous, as scikit-learn has them."""
+    return need("numpy").ascontiguousarray(data.matrix.T)
+
+
+def pca_parts(values: Any, components: Any) -> Arrays:
+    """Eigenvalues and components up to their sign."""
+    np = need("numpy")
+    values = np.asarray(values)
+    return {"eigenvalues": values.reshape(1, -1), "components": np.abs(np.reshape(components, (len(values), -1)))}
+
+
+def our_parts(_data: Data, frame: Any) -> Arrays:
+    model = frame.to_series().struct
+    return pca_parts(*(model.field(part).item().to_numpy() for part in ("eigenvalues", "components")))
+
+
+def pca_fit_workload(sensors: int, scale: Any, goals: tuple[Goal, ...]) -> Workload:
+    def expression(data: Data) -> pl.Expr:
+        return acm.pca_fit(data.columns, COMPONENTS, scale=scale)
+
+    def eager(data: Data) -> Run:
+        return lambda: data.frame.select(expression(data))
+
+    def lazy(data: Data) -> Run:
+        return lambda: data.frame.lazy().select(expression(data)).collect()
+
+    def sklearn(solver: str) -> Contender:
+        def prepare(data: Data) -> Run:
+            rows = rows_of(data)
+            pca = need("sklearn.decomposition").PCA(min(COMPONENTS, len(data.columns)), svd_solver=solver)
+            if scale == "none":
+                return lambda: pca.fit(rows)
+            scaler = need("sklearn.preprocessing").RobustScaler()
+            return lambda: pca.fit(scaler.fit_transform(rows))
+
+        def arrays(_data: Data, pca: Any) -> Arrays:
+            return pca_parts(pca.explained_variance_, pca.components_)
+
+        return Contender(f"scikit-learn {solver}", prepare, arrays, needs=("sklearn",))
+
+    return Workload(
+        f"pca_fit_{scale}_{sensors}",
+        f"PCA fit, k={COMPONENTS}, scale={scale}, 10,000 x {sensors}",
+        0,
+        (
+            Contender("one call", eager, our_parts, ours=True),
+            Contender("lazy", lazy, our_parts, ours=True, tolerance={"eigenvalues": 0.0, "components": 0.0}),
+            sklearn("covariance_eigh"),
+            sklearn("full"),
+        ),
+        goals,
+        shape=(10_000, sensors),
+    )
+
+
+def pca_score_workload(sensors: int, goal: float) -> Workload:
+    def model_of(data: Data) -> pl.DataFrame:
+        return data.frame.select(acm.pca_fit(data.columns, COMPONENTS))
+
+    def eager(data: Data) -> Run:
+        model = model_of(data)
+        return lambda: data.frame.select(acm.pca_scores(data.columns, model))
+
+    def lazy(data: Data) -> Run:
+        model = model_of(data)
+        return lambda: data.frame.lazy().select(acm.pca_scores(data.columns, model)).collect()
+
+    def ours_of(_data: Data, frame: Any) -> Arrays:
+        fields = frame.to_series().struct
+        return {name: fields.field(name).to_numpy().reshape(1, -1) for name in ("spe", "t2")}
+
+    def numpy(data: Data) -> Run:
+        np, rows = need("numpy"), rows_of(data)
+        model = model_of(data).to_series().struct
+        part = {name: model.field(name).item().to_numpy() for name in ("center", "scale", "mean", "eigenvalues")}
+        components = model.field("components").item().to_numpy().reshape(len(part["eigenvalues"]), -1)
+
+        def run() -> list[Any]:
+            z = (rows - part["center"]) / part["scale"] - part["mean"]
+            scores = z @ components.T
+            residual = z - scores @ components
+            return [np.sum(residual * residual, axis=1), np.sum(scores * scores / part["eigenvalues"], axis=1)]
+
+        return run
+
+    def numpy_of(_data: Data, results: Any) -> Arrays:
+        return {name: result.reshape(1, -1) for name, result in zip(("spe", "t2"), results, strict=True)}
+
+    return Workload(
+        f"pca_scores_{sensors}",
+        f"PCA, SPE and T2, 10,000 x {sensors}",
+        0,
+        (
+            Contender("one call", eager, ours_of, ours=True),
+            Contender("lazy", lazy, ours_of, ours=True, tolerance={"spe": 0.0, "t2": 0.0}),
+            Contender("NumPy", numpy, numpy_of, needs=("numpy",)),
+        ),
+        (Goal(goal),),
+        shape=(10_000, sensors),
+    )
+
+
+# --- Gaussian mixture ------------------------------------------------------------------------------------------------
+
+STATES = 3
+
+
+def mixture_start(data: Data) -> dict[str, Any]:
+    """Start everybody from the same mixture: three rows as means, the variances of the columns, equal weights."""
+    np = need("numpy")
+    variances = np.var(data.matrix, axis=1)
+    rows = np.linspace(0, data.frame.height - 1, STATES).astype(int)
+    return {
+        "weights": [1 / STATES] * STATES,
+        "means": data.matrix[:, rows].T.tolist(),
+        "covariances": [variances.tolist()] * STATES,
+    }
+
+
+def fit_mixture(data: Data, *, lazy: bool) -> Run:
+    fit = acm.gmm_fit(data.columns, STATES, scale="none", init=mixture_start(data))
+    if lazy:
+        return lambda: data.frame.lazy().select(fit).collect()
+    return lambda: data.frame.select(fit)
+
+
+def fit_mixture_sklearn(data: Data) -> Run:
+    np = need("numpy")
+    start, rows = mixture_start(data), np.ascontiguousarray(data.matrix.T)
+    mixture = need("sklearn.mixture").GaussianMixture(
+        STATES,
+        covariance_type="diag",
+        weights_init=start["weights"],
+        means_init=start["means"],
+        precisions_init=1 / np.array(start["covariances"]),
+        reg_covar=1e-3,
+        tol=1e-3,
+        max_iter=100,
+    )
+    return lambda: mixture.fit(rows)
+
+
+def mixture_likelihood(data: Data, model: pl.DataFrame) -> Arrays:
+    scores = data.frame.select(acm.gmm_score(data.columns, model)).to_series()
+    return {"log_likelihood": need("numpy").array([[-scores.mean()]])}
+
+
+def mixture_likelihood_sklearn(data: Data, mixture: Any) -> Arrays:
+    return {"log_likelihood": need("numpy").array([[mixture.score(data.matrix.T)]])}
+
+
+GMM_FIT = Workload(
+    "gmm_fit",
+    f"Gaussian mixture fit, diagonal, {STATES} components, from the same start, 10,000 x 105",
+    0,
+    (
+        Contender("one call", partial(fit_mixture, lazy=False), mixture_likelihood, ours=True),
+        Contender("lazy", partial(fit_mixture, lazy=True), mixture_likelihood, ours=True),
+        Contender("scikit-learn", fit_mixture_sklearn, mixture_likelihood_sklearn, needs=("sklearn",)),
+    ),
+    (Goal(5.0),),
+    shape=(10_000, 105),
+)
+
+
 # --- all races -------------------------------------------------------------------------------------------------------
 
 WORKLOADS: tuple[Workload, ...] = (
@@ -171,4 +342,12 @@ WORKLOADS: tuple[Workload, ...] = (
     Workload("cusum", "CUSUM with alarms and onsets", 0, tuple(cusum_contenders()), (Goal(5.0),)),
     FOREST_FIT,
     FOREST_SCORE,
+    GMM_FIT,
+    *(
+        pca_fit_workload(sensors, "none", (Goal(goal, ("scikit-learn covariance_eigh",)),))
+        for sensors, goal in ((50, 1.2), (500, 2.0))
+    ),
+    *(pca_fit_workload(sensors, "robust", (Goal(5.0),)) for sensors in (50, 500)),
+    pca_score_workload(50, 6.0),
+    pca_score_workload(500, 2.0),
 )
