@@ -10,8 +10,10 @@ import zlib
 from datetime import datetime, timedelta
 from pathlib import Path
 
+import acm_rs as acm
 import polars as pl
 import pytest
+from backends import rust_only
 from polars.testing import assert_frame_equal
 
 pytest.importorskip("altair")
@@ -21,13 +23,14 @@ EXAMPLES = Path(__file__).parent.parent / "examples"
 SCRIPT = EXAMPLES / "turbine_features.py"
 DATA = EXAMPLES / "data" / "la_haute_borne" / "la_haute_borne_2014_2015.parquet"
 SENSORS = ["Ba_avg", "P_avg", "Ws_avg", "Va_avg", "Ot_avg", "Ya_avg", "Wa_avg"]
+DETECTORS = EXAMPLES / "turbine_detectors.py"
 FEATURES = ["med", "mad", "mean", "std", "slope", "skew", "kurt", "energy_0", "energy_1", "energy_2", "rz"]
 
 
-def run(*arguments, **environment):
-    """Run the script in a process of its own."""
+def run(*arguments, script=SCRIPT, **environment):
+    """Run a script in a process of its own."""
     return subprocess.run(
-        [sys.executable, str(SCRIPT), *map(str, arguments)],
+        [sys.executable, str(script), *map(str, arguments)],
         capture_output=True,
         env=os.environ | environment,
         check=False,
@@ -303,3 +306,53 @@ def test_an_output_that_is_a_file_is_said(call, tmp_path):
     code, _, error = call("--input", tmp_path / "in.csv", "--output", tmp_path / "in.csv")
     assert code == 2
     assert "in.csv" in error
+
+
+# --- detectors -------------------------------------------------------------------------------------------------------
+
+
+@rust_only
+def test_detectors_of_the_turbines(tmp_path):
+    done = run("--output", tmp_path, script=DETECTORS)
+    told = done.stdout.decode()
+    assert done.returncode == 0, done.stderr.decode()
+    assert "2,569 rows have too few readings" in told  # a turbine without data must not look healthy
+    scores = pl.read_parquet(tmp_path / "scores.parquet")
+    streams = ["ar1_z", "pca_spe", "pca_t2", "isolation_forest_score", "gmm_score", "omr_score"]
+    assert scores.height == 420_480
+    assert [scores[stream].null_count() for stream in streams[1:]] == [2_569] * 5
+    anomalies = pl.read_csv(tmp_path / "anomalies.csv", try_parse_dates=True)
+    assert 0 < anomalies.height < 1_000
+    assert anomalies["peak"].is_sorted(descending=True)
+    assert anomalies["start"].dt.year().unique().to_list() == [2015]
+    assert (tmp_path / "detectors.png").read_bytes().startswith(b"\x89PNG")
+    assert "vega" in (tmp_path / "detectors.html").read_text(encoding="utf-8")
+    model = acm.load_model(tmp_path / "models" / "pca.acm")
+    assert (model.by, model.data.height, len(model.columns)) == ("turbine", 4, 10)
+
+
+@rust_only
+def test_detectors_of_another_file(tmp_path):
+    rows = pl.int_range(600)
+    start = datetime(2025, 1, 1)
+    frame = pl.select(
+        time=pl.lit(start) + pl.duration(minutes=rows),
+        a=(rows / 7).sin(),
+        b=(rows / 7).sin() * 2 + (rows * 37 % 11) / 50,
+        heading=(rows * 5) % 360,
+    ).with_columns(pl.when(pl.col("time") == start + timedelta(minutes=500)).then(9.0).otherwise("b").alias("b"))
+    frame.write_csv(tmp_path / "pumps.csv")
+    options = ["--input", tmp_path / "pumps.csv", "--output", tmp_path, "--directions", "heading", "--limits", "a=-2:2"]
+    done = run(*options, script=DETECTORS)
+    assert done.returncode == 0, done.stderr.decode()
+    strongest = pl.read_csv(tmp_path / "anomalies.csv", try_parse_dates=True).row(0, named=True)
+    assert strongest["start"] <= start + timedelta(minutes=500) <= strongest["end"]
+    for wrong, text in (
+        (["--until", "2026-01-01"], "the train period must end within the record"),
+        (["--limits", "a=low:high"], "expected SENSOR=LOW:HIGH"),
+        (["--directions", "nowhere"], "no sensors nowhere among"),
+        (["--false-alarm-rate", "2"], "--false-alarm-rate must be above 0 and below 1"),
+    ):
+        refused = run(*options, *wrong, script=DETECTORS)
+        assert refused.returncode == 2
+        assert text in refused.stderr.decode()
