@@ -13,6 +13,7 @@ import numpy as np
 import polars as pl
 import polars.selectors as cs
 import pytest
+from acm_rs import _models
 from acm_rs.models import Model, load_model
 from backends import rust_only
 from polars.exceptions import ComputeError
@@ -241,7 +242,7 @@ def test_models_that_do_not_fit_are_refused(detector: Detector, score: Callable[
         with pytest.raises(TypeError, match=f"{name}: `model` must be what"):
             score(COLUMNS, wrong)
     with pytest.raises(ComputeError, match=f"{name}: `model` must be what"):
-        FRAME.select(score(COLUMNS, pl.lit([stranger.to_series()])))
+        FRAME.select(score(COLUMNS, _models.literal(stranger.to_series())))
     with pytest.raises(ComputeError, match=f"{name}: `model` must be what"):
         FRAME.select(score(COLUMNS, pl.col("a").first()))
     parts = model.to_series().struct.unnest()
@@ -252,7 +253,7 @@ def test_models_that_do_not_fit_are_refused(detector: Detector, score: Callable[
     with pytest.raises(TypeError, match=f"{name}: `model` must be what"):
         score(COLUMNS, renamed)
     with pytest.raises(ComputeError, match='a model of kind "other"'):
-        FRAME.select(score(COLUMNS, pl.lit([renamed])))
+        FRAME.select(score(COLUMNS, _models.literal(renamed)))
     shorter = parts.with_columns(pl.col("medians").list.head(2)).to_struct("shorter")
     with pytest.raises(ComputeError, match=f"{name}: `model` is damaged"):
         FRAME.select(score(COLUMNS, shorter))

@@ -111,4 +111,7 @@ def column(operation: str, parameter: str, value: object) -> pl.Expr:
 
 def literal(values: pl.Series) -> pl.Expr:
     """Make one scalar of all values: a Series literal would be repeated for every row by the streaming engine."""
-    return pl.lit([values])
+    try:
+        return pl.lit([values])
+    except TypeError:  # the oldest Polars make no list of a Series: they take the way over Python objects
+        return pl.lit(values.to_list(), dtype=pl.List(values.dtype))

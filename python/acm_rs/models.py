@@ -140,7 +140,7 @@ class Model:
             values = pl.col(score).drop_nulls().sort()
             # the least count of values at or below the limit; a hair less, because 0.99 * 100 is not quite 99
             count = ((1 - rate) * values.len() - 1e-9).ceil().clip(1).cast(pl.Int64)
-            limits.append(values.get(count - 1, null_on_oob=True).alias(score))
+            limits.append(values.slice(count - 1, 1).first().alias(score))
         if self.by is None:
             return scored.select(limits)
         return scored.group_by(self.by, maintain_order=True).agg(limits)
