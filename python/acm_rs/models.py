@@ -83,8 +83,8 @@ class Model:
     @property
     def columns(self) -> list[str]:
         """Names of the columns that scoring needs, of all models of a fleet."""
-        held = self.data[self.kind].struct.field("columns").explode().drop_nulls()
-        return held.unique(maintain_order=True).to_list()
+        held = self.data[self.kind].struct.field("columns").drop_nulls()
+        return list(dict.fromkeys(name for columns in held.to_list() for name in columns))
 
     def _scoring(self, operation: Callable[..., pl.Expr], **parameters: Any) -> pl.Expr:
         return operation(self.columns, self, **parameters)

@@ -241,7 +241,7 @@ def elements(operation: str, series: pl.Series) -> pl.Series:
         text = f"`model` must be one row, got {len(series)}; one model for each key goes with `by`"
         raise _io.error(operation, text)
     while isinstance(series.dtype, pl.List):
-        series = series.filter(series.list.len() > 0).explode()
+        series = series[0]
     return series
 
 
