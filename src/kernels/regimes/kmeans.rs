@@ -19,10 +19,10 @@
 //! threads, several side by side; sums are taken in fixed pieces and added in their order, so that the result does not
 //! depend on threads.
 //!
-//! Measured on one core of a busy machine with AVX2, processor time of ten starts with k = 4, the least of nine runs: 10,000 x 10 in 25 ms and
-//! x 50 in 142 ms, where scikit-learn 1.9.1 takes 61 and 363. linfa-clustering 0.8.1 takes 186 ms where scikit-learn takes 21, so
-//! it is not used. Tiles of 128 rows were slower for x 50 (192 ms), those of 32 rows no faster: eight rows of all columns
-//! come from as many places of a tile.
+//! Measured on one core of a busy machine with AVX2, processor time of ten starts with k = 4, the least of seven runs:
+//! 10,000 x 10 in 16 ms and x 50 in 88 ms, where scikit-learn 1.9.1 takes 61 and 363. linfa-clustering 0.8.1 takes nine times
+//! as long as scikit-learn, so it is not used. Tiles of 128 rows were slower for x 50 (192 ms where those of 64 took 142),
+//! those of 32 rows no faster: the eight rows of a vector lie in as many places of a tile as there are columns.
 
 use std::fmt;
 
