@@ -300,6 +300,8 @@ def test_a_class_learns_what_the_expression_learns_from_frames_of_every_kind(det
         assert model.data.to_series().to_list() == expected
         assert model.columns == COLUMNS
     assert detector.model.fit(sensors).data.to_series().to_list() == expected  # all numeric columns
+    numbered = pd.DataFrame(sensors.to_numpy())  # labels that are no text
+    assert detector.model.fit(numbered).score(numbered).height == FRAME.height
     array = detector.model.fit(sensors.to_numpy())
     assert array.columns == ["0", "1", "2", "3"]
     scores = array.score(sensors.to_numpy())
@@ -316,6 +318,8 @@ def test_a_class_holds_a_fleet(detector: Detector) -> None:
         expected = FRAME.select(score(COLUMNS, fleet(detector), by="asset"))
         assert_frame_equal(FRAME.select(score(COLUMNS, model)), expected, check_exact=True)
         assert_frame_equal(model.score(FRAME).select(name), expected, check_exact=True)
+    with pytest.raises(ValueError, match="must be keyed by text or integers, cast the key first, got Float64"):
+        detector.model.fit(FRAME.with_columns(pl.col("row") % 2 * 1.0), COLUMNS, by="row")
     assert "3 models by asset" in repr(model)
     assert "asset='north'" in repr(model)
 

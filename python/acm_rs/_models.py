@@ -94,6 +94,8 @@ def fleet(
     keys, values = key.filter(known), fitted.filter(known)
     if keys.dtype in (pl.Categorical, pl.Enum):
         keys = keys.cast(pl.String)
+    if not (keys.dtype.is_integer() or keys.dtype in (pl.String, pl.Null)):
+        raise _checks.invalid(operation, "model", "keyed by text or integers, cast the key first", keys.dtype)
     if keys.is_duplicated().any():
         doubles = keys.filter(keys.is_duplicated()).unique(maintain_order=True)
         raise _checks.invalid(operation, "model", "one model for each key, these have several", doubles.to_list())

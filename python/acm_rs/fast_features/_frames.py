@@ -77,6 +77,8 @@ def _pandas_labels(df: pd.DataFrame, cols: Columns, caller: Caller) -> list[Any]
         if not labels:
             raise _checks.mistyped(operation, of_columns, "a column name or a list of column names", cols)
         known = set(df.columns)
+        named = {str(label): label for label in df.columns}  # a model knows columns by their text
+        labels = [label if label in known else named.get(label, label) for label in labels]
         if absent := [label for label in labels if label not in known]:
             text = f"`{of_columns}` names {_checks.shown(absent)}, but the frame has {_checks.shown(list(df.columns))}"
             raise KeyError(f"acm.{operation}: {text}")
