@@ -97,6 +97,14 @@ def number(operation: str, parameter: str, value: object, *, positive: bool) -> 
     return result
 
 
+def share(operation: str, parameter: str, value: object) -> float:
+    """Accept a number above 0 and at most 1."""
+    result = number(operation, parameter, value, positive=True)
+    if result > 1:
+        raise invalid(operation, parameter, "<= 1", value)
+    return result
+
+
 def finite(operation: str, parameter: str, value: object) -> float:
     """Accept a finite number of either sign."""
     return _finite(operation, parameter, value, "a finite number")

@@ -121,7 +121,7 @@ def gmm_fit(
         reg_covar=_checks.number(name, "reg_covar", reg_covar, positive=False),
         init=None if init is None else _init(name, init, k, covariance),
         seed=_checks.integer(name, "seed", seed, 0, _LARGEST_SEED),
-        min_present=_share(name, "min_present", min_present),
+        min_present=_checks.share(name, "min_present", min_present),
         strict=_checks.flag(name, "strict", strict),
     )
 
@@ -136,13 +136,6 @@ def _k_range(name: str, value: object) -> tuple[int, int]:
     if least > most:
         raise _checks.invalid(name, "k_range", "ascending", value)
     return least, most
-
-
-def _share(name: str, parameter: str, value: object) -> float:
-    share = _checks.number(name, parameter, value, positive=True)
-    if share > 1:
-        raise _checks.invalid(name, parameter, "<= 1", value)
-    return share
 
 
 def _init(name: str, value: object, k: int | None, covariance: str) -> tuple[list[float], list[float], list[float]]:

@@ -94,9 +94,6 @@ def isolation_forest_fit(
     4
     """
     name = "isolation_forest_fit"
-    share = _checks.number(name, "min_present", min_present, positive=True)
-    if share > 1:
-        raise _checks.invalid(name, "min_present", "<= 1", min_present)
     return call(
         name,
         [one_input(name, expr, always_pack=True)],
@@ -105,7 +102,7 @@ def isolation_forest_fit(
         max_samples=_checks.integer(name, "max_samples", max_samples, 2),
         bootstrap=_checks.flag(name, "bootstrap", bootstrap),
         seed=_checks.integer(name, "seed", seed, 0),
-        min_present=share,
+        min_present=_checks.share(name, "min_present", min_present),
         strict=_checks.flag(name, "strict", strict),
     )
 

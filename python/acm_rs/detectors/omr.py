@@ -10,7 +10,6 @@ import polars as pl
 from acm_rs import _checks, _models
 from acm_rs._models import IntoFitted, OnUnknown
 from acm_rs._plugin import IntoColumns, call, one_input
-from acm_rs.detectors.pca import share_present
 from acm_rs.models import Model
 
 __all__ = ["OmrModel", "omr_contributions", "omr_fit", "omr_score"]
@@ -82,7 +81,7 @@ def omr_fit(
         method=_checks.choice(name, "method", method, ("pca", "ridge")),
         n_components=_checks.integer(name, "n_components", n_components, 1),
         alpha=_checks.number(name, "alpha", alpha, positive=False),
-        min_present=share_present(name, min_present),
+        min_present=_checks.share(name, "min_present", min_present),
         strict=_checks.flag(name, "strict", strict),
     )
 

@@ -97,17 +97,9 @@ def pca_fit(
         n_components=_checks.integer(name, "n_components", n_components, 1),
         scale=_checks.choice(name, "scale", scale, ("robust", "standard", "none")),
         confidence=level,
-        min_present=share_present(name, min_present),
+        min_present=_checks.share(name, "min_present", min_present),
         strict=_checks.flag(name, "strict", strict),
     )
-
-
-def share_present(operation: str, min_present: object) -> float:
-    """Accept a share above 0 and at most 1."""
-    share = _checks.number(operation, "min_present", min_present, positive=True)
-    if share > 1:
-        raise _checks.invalid(operation, "min_present", "<= 1", min_present)
-    return share
 
 
 def pca_spe(
