@@ -17,12 +17,7 @@ KIND = Kind("ar1", 1, {"columns": TEXTS, "center": NUMBERS, "phi": NUMBERS, "sca
 ROUNDING = 16 * np.finfo(np.float64).eps
 
 
-def _fit_dtype(name: str, fields: list[Field], **_parameters: Any) -> pl.DataType:
-    numeric_fields(name, fields[0])
-    return KIND.dtype
-
-
-@operation(dtype=_fit_dtype)
+@operation(dtype=KIND.fit_dtype)
 def ar1_fit(inputs: list[pl.Series], *, phi_cap: float, scale_floor: float, close_gaps: bool) -> pl.Series:  # noqa: D103
     columns = _io.struct_columns(inputs[0])
     with np.errstate(all="ignore"):

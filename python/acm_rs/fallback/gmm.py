@@ -71,12 +71,7 @@ def scaled(cells: Floats, center: Floats, scale: Floats) -> Floats:
 # --- fit -------------------------------------------------------------------------------------------------------------
 
 
-def _fit_dtype(name: str, fields: list[Field], **_parameters: Any) -> pl.DataType:
-    models.numeric_fields(name, fields[0])
-    return KIND.dtype
-
-
-@operation(dtype=_fit_dtype)
+@operation(dtype=KIND.fit_dtype)
 def gmm_fit(inputs: list[pl.Series], *, min_present: float, strict: bool, **parameters: Any) -> pl.Series:  # noqa: D103
     def learn(cells: Floats) -> dict[str, Any]:
         return _fit(cells, **parameters)
@@ -232,12 +227,7 @@ def _logs(model: dict[str, Any], cells: Floats) -> Floats:
     return np.where(np.isnan(logs), -np.inf, logs)
 
 
-def _score_dtype(name: str, fields: list[Field], **_parameters: Any) -> pl.DataType:
-    KIND.check_dtype(name, fields[1].dtype)
-    return models.score_dtype(models.numeric_fields(name, fields[0]))
-
-
-@operation(dtype=_score_dtype)
+@operation(dtype=KIND.score_dtype)
 def gmm_score(inputs: list[pl.Series], *, unknown_is_error: bool) -> pl.Series:  # noqa: D103
     def scorer(model: dict[str, Any], cells: Floats, _positions: list[int]) -> Floats:
         logs = _logs(model, cells)
@@ -249,7 +239,7 @@ def gmm_score(inputs: list[pl.Series], *, unknown_is_error: bool) -> pl.Series: 
 
 
 def _label_dtype(name: str, fields: list[Field], **_parameters: Any) -> pl.DataType:
-    _score_dtype(name, fields)
+    KIND.score_dtype(name, fields)
     return pl.Int64()
 
 

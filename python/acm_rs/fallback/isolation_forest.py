@@ -10,7 +10,7 @@ import polars as pl
 from acm_rs import _forests
 from acm_rs.fallback import _io, models
 from acm_rs.fallback._io import Floats
-from acm_rs.fallback._registry import Field, operation
+from acm_rs.fallback._registry import operation
 from acm_rs.fallback.models import FLAG, INTEGER, INTEGERS, LEARNT, NUMBERS, Kind
 
 KIND = Kind(
@@ -28,12 +28,7 @@ KIND = Kind(
 )
 
 
-def _fit_dtype(name: str, fields: list[Field], **_: Any) -> pl.DataType:
-    models.numeric_fields(name, fields[0])
-    return KIND.dtype
-
-
-@operation(dtype=_fit_dtype)
+@operation(dtype=KIND.fit_dtype)
 def isolation_forest_fit(
     inputs: list[pl.Series],
     *,
@@ -62,12 +57,7 @@ def isolation_forest_fit(
     return models.fit(name, KIND, inputs, learn, min_present=min_present, strict=strict)
 
 
-def _score_dtype(name: str, fields: list[Field], **_: Any) -> pl.DataType:
-    KIND.check_dtype(name, fields[1].dtype)
-    return models.score_dtype(models.numeric_fields(name, fields[0]))
-
-
-@operation(dtype=_score_dtype)
+@operation(dtype=KIND.score_dtype)
 def isolation_forest_score(inputs: list[pl.Series], *, unknown_is_error: bool) -> pl.Series:
     """Mean path lengths of all rows, tree by tree."""
     name = "isolation_forest_score"

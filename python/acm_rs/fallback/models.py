@@ -44,6 +44,16 @@ class Kind(NamedTuple):
         """The dtype of its models."""
         return pl.Struct({"kind": TEXT, "format": INTEGER, **self.parts})
 
+    def fit_dtype(self, name: str, fields: list[Field], **_parameters: Any) -> pl.DataType:
+        """Dtype of a fit: a struct of numeric columns in, a model out."""
+        numeric_fields(name, fields[0])
+        return self.dtype
+
+    def score_dtype(self, name: str, fields: list[Field], **_parameters: Any) -> pl.DataType:
+        """Dtype of one score for each row."""
+        self.check_dtype(name, fields[1].dtype)
+        return score_dtype(numeric_fields(name, fields[0]))
+
     def series(self, name: str, parts: Mapping[str, Any] | None) -> pl.Series:
         """Return a model as a Series of one row; null where there is none."""
         if parts is None:

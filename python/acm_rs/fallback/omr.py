@@ -14,12 +14,10 @@ from acm_rs.fallback.models import NUMBER, NUMBERS, TEXT
 from acm_rs.fallback.pca import (
     OUT_OF_RANGE,
     TOO_FEW_ROWS,
-    fit_dtype,
     learn,
     named,
     project,
     scaling,
-    score_dtype,
     subtract,
     total,
 )
@@ -70,7 +68,7 @@ def _tau(norms: Floats) -> float:
     return float(max(mad if mad > 0 else norms.std(), TAU_FLOOR))
 
 
-@operation(dtype=fit_dtype(OMR))
+@operation(dtype=OMR.fit_dtype)
 def omr_fit(  # noqa: D103
     inputs: list[pl.Series], *, method: str, n_components: int, alpha: float, min_present: float, strict: bool
 ) -> pl.Series:
@@ -104,7 +102,7 @@ def _of_rows(model: dict[str, Any], cells: Floats) -> Floats:
     return _residuals(model["method"], models.numbers(model["vectors"]), z)
 
 
-@operation(dtype=score_dtype(OMR))
+@operation(dtype=OMR.score_dtype)
 def omr_score(inputs: list[pl.Series], *, clip: float | None, unknown_is_error: bool) -> pl.Series:  # noqa: D103
     def of(model: dict[str, Any], cells: Floats, _positions: list[int]) -> Floats:
         scores = np.sqrt(total(_of_rows(model, cells) ** 2)) / model["tau"]

@@ -113,17 +113,7 @@ def _t2_limit(rows: int, k: int, confidence: float) -> float:
     return float(k * (rows**2 - 1) / (rows * (rows - k)) * stats.f.ppf(confidence, k, rows - k))
 
 
-def fit_dtype(kind: models.Kind) -> Any:
-    """Make the function that gives the dtype of a fit."""
-
-    def dtype(name: str, fields: list[Field], **_parameters: Any) -> pl.DataType:
-        models.numeric_fields(name, fields[0])
-        return kind.dtype
-
-    return dtype
-
-
-@operation(dtype=fit_dtype(PCA))
+@operation(dtype=PCA.fit_dtype)
 def pca_fit(  # noqa: D103
     inputs: list[pl.Series], *, n_components: int, scale: str, confidence: float, min_present: float, strict: bool
 ) -> pl.Series:
@@ -134,16 +124,6 @@ def pca_fit(  # noqa: D103
 
 
 # --- scores ----------------------------------------------------------------------------------------------------------
-
-
-def score_dtype(kind: models.Kind) -> Any:
-    """Make the function that gives the dtype of one score a row."""
-
-    def dtype(name: str, fields: list[Field], **_parameters: Any) -> pl.DataType:
-        kind.check_dtype(name, fields[1].dtype)
-        return models.score_dtype(models.numeric_fields(name, fields[0]))
-
-    return dtype
 
 
 def named(inputs: list[pl.Series], results: list[pl.Series], names: list[str]) -> pl.Series:
@@ -199,7 +179,7 @@ class _Row:
         return total(self.scores**2 / self.values)
 
 
-@operation(dtype=score_dtype(PCA))
+@operation(dtype=PCA.score_dtype)
 def pca_spe(inputs: list[pl.Series], *, mean_back: bool, unknown_is_error: bool) -> pl.Series:  # noqa: D103
     def of(model: dict[str, Any], cells: Floats, _positions: list[int]) -> Floats:
         return _Row(model, cells, mean_back=mean_back).spe()[:, None]
@@ -207,7 +187,7 @@ def pca_spe(inputs: list[pl.Series], *, mean_back: bool, unknown_is_error: bool)
     return models.score("pca_spe", PCA, inputs, 1, of, unknown_is_error=unknown_is_error)[0]
 
 
-@operation(dtype=score_dtype(PCA))
+@operation(dtype=PCA.score_dtype)
 def pca_t2(inputs: list[pl.Series], *, unknown_is_error: bool) -> pl.Series:  # noqa: D103
     def of(model: dict[str, Any], cells: Floats, _positions: list[int]) -> Floats:
         return _Row(model, cells, mean_back=True).t2()[:, None]
@@ -220,8 +200,7 @@ def _scores_names(n_components: int) -> list[str]:
 
 
 def _scores_dtype(name: str, fields: list[Field], *, n_components: int, **_parameters: Any) -> pl.DataType:
-    PCA.check_dtype(name, fields[1].dtype)
-    dtype = models.score_dtype(models.numeric_fields(name, fields[0]))
+    dtype = PCA.score_dtype(name, fields)
     return pl.Struct(dict.fromkeys(_scores_names(n_components), dtype))
 
 
