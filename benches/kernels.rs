@@ -189,10 +189,10 @@ fn detectors(c: &mut Criterion) {
         group.throughput(Throughput::Elements(ROWS as u64));
         group.bench_function(id("fit"), |b| b.iter(|| ar1::fit(black_box(&x), &rule, &mut scratch)));
         group.bench_function(id("z"), |b| b.iter(|| model.score_series(Measure::Z, black_box(&x), &mut out)));
-        let (z, mut readings, mut out) = (series(50 * ROWS, missing), Vec::new(), vec![0.0; ROWS]);
+        let (z, mut scratch, mut out) = (series(50 * ROWS, missing), <[Vec<f64>; 2]>::default(), vec![0.0; ROWS]);
         group.throughput(Throughput::Elements(z.len() as u64));
         for (name, how) in [("fuse mean", Fuse::Mean), ("fuse median", Fuse::Median), ("fuse p95", Fuse::P95)] {
-            group.bench_function(id(name), |b| b.iter(|| fuse(how, black_box(&z), &mut readings, &mut out)));
+            group.bench_function(id(name), |b| b.iter(|| fuse(how, black_box(&z), &mut scratch, &mut out)));
         }
     }
     group.finish();

@@ -61,13 +61,10 @@ def score(
 
 def is_model(series: pl.Series, kind: str) -> bool:
     """Whether these are models of a kind; null where a group could not be fitted."""
-    if not isinstance(series.dtype, pl.Struct) or [field.name for field in series.dtype.fields][:2] != [
-        "kind",
-        "format",
-    ]:
+    dtype = series.dtype  # made anew each time that it is asked for
+    if not isinstance(dtype, pl.Struct) or [field.name for field in dtype.fields[:2]] != ["kind", "format"]:
         return False
-    kinds = series.struct.field("kind").drop_nulls()
-    return bool((kinds == kind).all())
+    return bool((series.struct.unnest()["kind"] == kind).all())
 
 
 def one(operation: str, parameter: str, model: object, is_one: Callable[[pl.Series], bool], made_by: str) -> pl.Series:

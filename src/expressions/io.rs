@@ -9,7 +9,7 @@ use chrono::{DateTime, Offset, TimeZone};
 use chrono_tz::Tz;
 use polars::prelude::*;
 use polars_arrow::array::BooleanArray;
-use polars_arrow::bitmap::MutableBitmap;
+use polars_arrow::bitmap::{Bitmap, MutableBitmap};
 use rayon::{ThreadPool, ThreadPoolBuilder};
 
 use crate::kernels::features::rolling::{Sink, Source};
@@ -295,6 +295,14 @@ impl Validity {
     }
 
     const BLOCK: usize = 512;
+}
+
+/// Booleans from bits, row i in bit `i % 8` of byte `i / 8`; null where the row is not present.
+pub fn booleans(name: PlSmallStr, rows: usize, values: Vec<u8>, present: Vec<u8>) -> Series {
+    let present = Bitmap::from_u8_vec(present, rows);
+    let validity = Some(present).filter(|present| present.unset_bits() > 0);
+    let values = BooleanArray::new(ArrowDataType::Boolean, Bitmap::from_u8_vec(values, rows), validity);
+    BooleanChunked::with_chunk(name, values).into_series()
 }
 
 /// Nanoseconds per unit of a `by` column, or an error if it is not one of times.

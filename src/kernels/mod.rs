@@ -19,6 +19,7 @@ pub mod random;
 pub mod regimes;
 pub mod selection;
 pub mod simd;
+pub mod transpose;
 
 /// `(2^-e, 2^e)` with `2^e` near `a`, both of them normal numbers.
 fn powers_of_two(a: f64) -> (f64, f64) {

@@ -89,6 +89,13 @@ pub trait Simd: Arithmetic {
     fn keep(self, m: Self::M, a: Self::V) -> Self::V;
     fn any(self, m: Self::M) -> bool;
     fn all(self, m: Self::M) -> bool;
+    /// Writes the lanes where the mask is true one behind the other, from `at` on, and says how many; what comes behind them, up
+    /// to `at + 8`, is unspecified afterwards.
+    fn compress(self, m: Self::M, a: Self::V, out: &mut [f64], at: usize) -> usize;
+    /// Bit i says whether the mask is true in lane i.
+    fn bits(self, m: Self::M) -> u8;
+    /// Lane j of vector i becomes lane i of vector j.
+    fn transpose(self, a: [Self::V; LANES]) -> [Self::V; LANES];
 }
 
 /// Work that runs on eight lanes. `run` must be `#[inline(always)]`, so that it is compiled for the level chosen.
@@ -398,6 +405,34 @@ impl Simd for Portable {
     fn all(self, m: Self::M) -> bool {
         !m.contains(&false)
     }
+    #[inline(always)]
+    fn compress(self, m: Self::M, a: Self::V, out: &mut [f64], at: usize) -> usize {
+        let out = &mut out[at..at + LANES];
+        let mut count = 0;
+        for i in 0..LANES {
+            out[count] = a[i];
+            count += usize::from(m[i]);
+        }
+        count
+    }
+    #[inline(always)]
+    fn bits(self, m: Self::M) -> u8 {
+        let mut bits = 0;
+        for (i, set) in m.into_iter().enumerate() {
+            bits |= u8::from(set) << i;
+        }
+        bits
+    }
+    #[inline(always)]
+    fn transpose(self, a: [Self::V; LANES]) -> [Self::V; LANES] {
+        let mut out = a;
+        for i in 0..LANES {
+            for j in 0..LANES {
+                out[j][i] = a[i][j];
+            }
+        }
+        out
+    }
 }
 
 #[cfg(target_arch = "x86_64")]
@@ -531,7 +566,67 @@ mod x86 {
             // SAFETY: an `Avx2` exists only inside `run_avx2`.
             unsafe { _mm256_movemask_pd(m[0]) & _mm256_movemask_pd(m[1]) == 0b1111 }
         }
+        #[inline(always)]
+        fn compress(self, m: Self::M, a: Self::V, out: &mut [f64], at: usize) -> usize {
+            let out: &mut [f64; LANES] = (&mut out[at..at + LANES]).try_into().expect("eight values");
+            // SAFETY: an `Avx2` exists only inside `run_avx2`; the mask of four lanes is below 16; the first four values are written
+            // to the first half of `out`, the others behind at most four.
+            unsafe {
+                let bits = [_mm256_movemask_pd(m[0]) as usize, _mm256_movemask_pd(m[1]) as usize];
+                let first = bits[0].count_ones() as usize;
+                for (half, at) in [0, first].into_iter().enumerate() {
+                    let order = _mm256_loadu_si256(FRONT.get_unchecked(bits[half]).as_ptr().cast());
+                    let packed = _mm256_permutevar8x32_ps(_mm256_castpd_ps(a[half]), order);
+                    _mm256_storeu_ps(out.as_mut_ptr().add(at).cast(), packed);
+                }
+                first + bits[1].count_ones() as usize
+            }
+        }
+        #[inline(always)]
+        fn bits(self, m: Self::M) -> u8 {
+            // SAFETY: an `Avx2` exists only inside `run_avx2`.
+            unsafe { (_mm256_movemask_pd(m[0]) | _mm256_movemask_pd(m[1]) << 4) as u8 }
+        }
+        #[inline(always)]
+        fn transpose(self, a: [Self::V; LANES]) -> [Self::V; LANES] {
+            let mut out = a;
+            // four squares of four by four
+            for i in 0..2 {
+                for j in 0..2 {
+                    let [a, b, c, d] = [a[4 * i][j], a[4 * i + 1][j], a[4 * i + 2][j], a[4 * i + 3][j]];
+                    // SAFETY: an `Avx2` exists only inside `run_avx2`.
+                    unsafe {
+                        let (ab, cd) = (_mm256_unpacklo_pd(a, b), _mm256_unpacklo_pd(c, d));
+                        out[4 * j][i] = _mm256_permute2f128_pd::<0x20>(ab, cd);
+                        out[4 * j + 2][i] = _mm256_permute2f128_pd::<0x31>(ab, cd);
+                        let (ab, cd) = (_mm256_unpackhi_pd(a, b), _mm256_unpackhi_pd(c, d));
+                        out[4 * j + 1][i] = _mm256_permute2f128_pd::<0x20>(ab, cd);
+                        out[4 * j + 3][i] = _mm256_permute2f128_pd::<0x31>(ab, cd);
+                    }
+                }
+            }
+            out
+        }
     }
+
+    /// For each mask of four lanes, the halves of the lanes where it is true, in their order, and then others.
+    const FRONT: [[u32; 8]; 16] = {
+        let mut orders = [[0; 8]; 16];
+        let mut mask = 0;
+        while mask < 16 {
+            let (mut lane, mut to) = (0, 0);
+            while lane < 4 {
+                if mask >> lane & 1 == 1 {
+                    orders[mask][2 * to] = 2 * lane;
+                    orders[mask][2 * to + 1] = 2 * lane + 1;
+                    to += 1;
+                }
+                lane += 1;
+            }
+            mask += 1;
+        }
+        orders
+    };
 
     macro_rules! wide {
         ($e:expr) => {
@@ -626,6 +721,36 @@ mod x86 {
         #[inline(always)]
         fn all(self, m: Self::M) -> bool {
             m == 0xff
+        }
+        #[inline(always)]
+        fn compress(self, m: Self::M, a: Self::V, out: &mut [f64], at: usize) -> usize {
+            self.store_at(wide!(_mm512_maskz_compress_pd(m, a)), out, at);
+            m.count_ones() as usize
+        }
+        #[inline(always)]
+        fn bits(self, m: Self::M) -> u8 {
+            m
+        }
+        #[inline(always)]
+        fn transpose(self, a: [Self::V; LANES]) -> [Self::V; LANES] {
+            // pairs of rows: quarter i holds columns 2 i, or 2 i + 1, of both
+            let (mut even, mut odd) = ([a[0]; 4], [a[0]; 4]);
+            for i in 0..4 {
+                even[i] = wide!(_mm512_unpacklo_pd(a[2 * i], a[2 * i + 1]));
+                odd[i] = wide!(_mm512_unpackhi_pd(a[2 * i], a[2 * i + 1]));
+            }
+            let mut out = a;
+            for (first, pairs) in [even, odd].into_iter().enumerate() {
+                let [a, b, c, d] = pairs;
+                // quarters 0 and 2, or 1 and 3, of both
+                let (ab, cd) = (wide!(_mm512_shuffle_f64x2::<0x88>(a, b)), wide!(_mm512_shuffle_f64x2::<0x88>(c, d)));
+                out[first] = wide!(_mm512_shuffle_f64x2::<0x88>(ab, cd));
+                out[first + 4] = wide!(_mm512_shuffle_f64x2::<0xdd>(ab, cd));
+                let (ab, cd) = (wide!(_mm512_shuffle_f64x2::<0xdd>(a, b)), wide!(_mm512_shuffle_f64x2::<0xdd>(c, d)));
+                out[first + 2] = wide!(_mm512_shuffle_f64x2::<0x88>(ab, cd));
+                out[first + 6] = wide!(_mm512_shuffle_f64x2::<0xdd>(ab, cd));
+            }
+            out
         }
     }
 }

@@ -1,11 +1,39 @@
 //! CUSUM, exponentially weighted mean, trend and volatility: numbers worked out by hand, twins straight from the definition,
 //! hostile values, and series in pieces.
 
-use acm_rs::kernels::detectors::cusum::{Path, Rule, State, Subject, cusum, drift_trend, ewma, regime_volatility};
+use acm_rs::kernels::detectors::cusum::{self, Rule, State, Subject, drift_trend, ewma, regime_volatility};
 
 use crate::series::{Kind, Random};
 
 const NAN: f64 = f64::NAN;
+
+/// A path with its alarms as numbers: 1, 0 and NaN.
+#[derive(Clone, Debug, Default)]
+struct Path {
+    high: Vec<f64>,
+    low: Vec<f64>,
+    high_since: Vec<u32>,
+    low_since: Vec<u32>,
+    alarm: Vec<f64>,
+}
+
+fn cusum(subjects: &[Subject<'_>], rule: &Rule) -> Vec<Path> {
+    let path = |path: cusum::Path| {
+        let rows = path.high.len();
+        let bit = |bits: &[u8], row: usize| bits[row / 8] >> (row % 8) & 1 == 1;
+        let alarm = |row| if bit(&path.present, row) { f64::from(u8::from(bit(&path.alarm, row))) } else { NAN };
+        assert!((0..rows).all(|row| bit(&path.present, row) || !bit(&path.alarm, row)));
+        assert_eq!((path.alarm.len(), path.present.len()), (rows.div_ceil(8), rows.div_ceil(8)));
+        Path {
+            alarm: (0..rows).map(alarm).collect(),
+            high: path.high,
+            low: path.low,
+            high_since: path.high_since,
+            low_since: path.low_since,
+        }
+    };
+    cusum::cusum(subjects, rule).into_iter().map(path).collect()
+}
 
 fn subject(x: &[f64]) -> Subject<'_> {
     Subject { x, center: 0.0, scale: 1.0, state: State::default() }

@@ -214,15 +214,15 @@ fn all_columns(operation: &str, fuse: Fuse, inputs: &[Series], unknown_is_error:
         &POOL,
         rows.div_ceil(FUSE_ROWS),
         p * rows,
-        || (<[Vec<f64>; 2]>::default(), Vec::new(), Vec::new()),
-        |(buffers, z, readings), block| {
+        || (<[Vec<f64>; 2]>::default(), Vec::new(), <[Vec<f64>; 2]>::default()),
+        |(buffers, z, scratch), block| {
             let start = block * FUSE_ROWS;
             let mut out = vec![0.0; FUSE_ROWS.min(rows - start)];
             z.resize(p * out.len(), 0.0);
             for (j, z) in z.chunks_exact_mut(out.len()).enumerate() {
                 inputs.score(Measure::Z, j, start, buffers, z);
             }
-            ar1::fuse(fuse, z, readings, &mut out);
+            ar1::fuse(fuse, z, scratch, &mut out);
             out
         },
     );

@@ -8,9 +8,9 @@ use pyo3_polars::derive::polars_expr;
 use serde::Deserialize;
 
 use super::numeric_fields;
-use crate::expressions::features::columns::{Readings, booleans, each};
+use crate::expressions::features::columns::{Readings, each};
 use crate::expressions::features::rolling::one_each_field;
-use crate::expressions::io::{Column, POOL, Results, error, struct_columns};
+use crate::expressions::io::{Column, POOL, Results, booleans, error, struct_columns};
 use crate::expressions::models::elements;
 use crate::kernels::detectors::cusum::{self, Path, Rule, State, Subject};
 use crate::kernels::features::rolling::{Sink, Source};
@@ -29,10 +29,7 @@ impl<'a> Before<'a> {
     /// None where there is no row before, or it is null.
     fn new(operation: &'a str, inputs: &[Series]) -> PolarsResult<Option<Self>> {
         let Some(state) = inputs.get(1) else { return Ok(None) };
-        let state = elements(operation, state)?;
-        if state.len() != 1 {
-            return Err(error(operation, format!("`state` must be one row, got {}", state.len())));
-        }
+        let state = elements(operation, "state", state)?;
         if state.null_count() == 1 {
             return Ok(None);
         }
@@ -144,13 +141,14 @@ fn cusum(inputs: &[Series], kwargs: CusumKwargs) -> PolarsResult<Series> {
 }
 
 fn fields(s: &Series, path: Path) -> [Series; 5] {
+    let rows = path.high.len();
     let name = |field: &str| PlSmallStr::from(format!("{}_{field}", s.name()));
     [
         Series::from_vec(name("high"), path.high),
         Series::from_vec(name("low"), path.low),
         Series::from_vec(name("high_since"), path.high_since),
         Series::from_vec(name("low_since"), path.low_since),
-        booleans(&name("alarm"), &path.alarm),
+        booleans(name("alarm"), rows, path.alarm, path.present),
     ]
 }
 

@@ -119,9 +119,9 @@ pub fn fit<M: Model, E: std::fmt::Display>(
     let columns = struct_columns(operation, input)?;
     let rows = input.len();
     let mut data = vec![0.0; rows * columns.len()];
-    for (j, s) in columns.iter().enumerate() {
-        Column::new(operation, s)?.load(0, &mut data[j * rows..(j + 1) * rows]);
-    }
+    let sources = columns.iter().map(|s| Column::new(operation, s)).collect::<PolarsResult<Vec<_>>>()?;
+    let cells = data.len();
+    parallel::each(&POOL, data.chunks_exact_mut(rows.max(1)), cells, || (), |(), j, out| sources[j].load(0, out));
     let complete = Complete::new(&POOL, data, rows, columns.len(), min_present);
     let name = |j: usize| columns[j].name().to_string();
     let learnt = Learnt {
@@ -187,8 +187,8 @@ pub fn score_field<M: Model>(operation: &str, fields: &[Field]) -> PolarsResult<
     Ok(Field::new(fields[0].name().clone(), dtype))
 }
 
-/// Rows that one thread scores at a time.
-const BLOCK: usize = 32 * TILE_ROWS;
+/// Cells that one thread scores at a time.
+const BLOCK: usize = 65_536;
 
 /// Scores every row with its model: `results` numbers for each, null where the model does not give one.
 ///
@@ -216,18 +216,22 @@ pub fn score<M: Detector>(
         });
     }
     let rows = inputs[0].len();
-    let blocks = rows.div_ceil(BLOCK);
+    let size = (BLOCK / columns.len().max(1)).next_multiple_of(TILE_ROWS).max(TILE_ROWS);
+    let blocks = rows.div_ceil(size);
     let block = |state: &mut State, b: usize| {
-        let (start, end) = (b * BLOCK, rows.min((b + 1) * BLOCK));
+        let (start, end) = (b * size, rows.min((b + 1) * size));
         let mut block = vec![f64::NAN; results * (end - start)];
         for (k, from, to) in models.runs(start, end) {
             let Some(Some((scorer, positions, imputation))) = ready.get(k) else { continue };
             for at in (from..to).step_by(TILE_ROWS) {
                 state.tile.resize(TILE_ROWS.min(to - at), positions.len());
+                state.with_gaps.clear();
                 for (j, &position) in positions.iter().enumerate() {
-                    sources[position].load(at, state.tile.column_mut(j));
+                    if sources[position].load(at, state.tile.column_mut(j)) {
+                        state.with_gaps.push(j);
+                    }
                 }
-                imputation.fill(&mut state.tile, &mut state.complete);
+                imputation.fill(&mut state.tile, &state.with_gaps, &mut state.complete);
                 let stride = state.tile.stride();
                 state.out.resize(stride * scorer.places.len(), 0.0);
                 scorer.score.score(&state.tile, &mut state.scratch, &mut state.out);
@@ -256,6 +260,7 @@ pub fn score<M: Detector>(
 #[derive(Default)]
 struct State {
     tile: Tile,
+    with_gaps: Vec<usize>,
     complete: Vec<bool>,
     scratch: Vec<f64>,
     out: Vec<f64>,

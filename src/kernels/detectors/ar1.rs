@@ -19,7 +19,7 @@
 //! Cost of a fit: three medians and five passes over data in the cache; three selections among all readings took two thirds
 //! of the time, hence [`selection`]. Cost of a score: one pass.
 
-use crate::kernels::features::scaling::{NORMAL_SCALE, quantile};
+use crate::kernels::features::scaling::NORMAL_SCALE;
 use crate::kernels::matrix::TILE_ROWS;
 use crate::kernels::params::{ParamError, number};
 use crate::kernels::selection;
@@ -325,7 +325,7 @@ pub const FUSE_ROWS: usize = TILE_ROWS;
 
 /// The mean, median or 95 % quantile of `|z|` over the columns that are present in a row; NaN where none is. `z` holds
 /// the columns one behind the other, each of `out.len()` rows.
-pub fn fuse(how: Fuse, z: &[f64], readings: &mut Vec<f64>, out: &mut [f64]) {
+pub fn fuse(how: Fuse, z: &[f64], [readings, scratch]: &mut [Vec<f64>; 2], out: &mut [f64]) {
     let rows = out.len();
     if rows == 0 {
         return;
@@ -342,8 +342,7 @@ pub fn fuse(how: Fuse, z: &[f64], readings: &mut Vec<f64>, out: &mut [f64]) {
     for (row, out) in out.iter_mut().enumerate() {
         readings.clear();
         readings.extend(z[row..].iter().step_by(rows).filter(|z| !z.is_nan()).map(|z| z.abs()));
-        let n = readings.len();
-        *out = quantile(readings, p, 0..n);
+        *out = selection::quantile(readings, p, scratch);
     }
 }
 

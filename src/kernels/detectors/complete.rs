@@ -6,7 +6,7 @@
 
 use rayon::ThreadPool;
 
-use crate::kernels::matrix::{Matrix, Tile};
+use crate::kernels::matrix::{Matrix, TILE_ROWS, Tile};
 use crate::kernels::parallel;
 use crate::kernels::selection::median;
 use crate::kernels::simd::all_finite;
@@ -80,7 +80,9 @@ impl Complete {
         // no cell moves back
         let mut to = 0;
         for &j in &kept {
-            if left.len() == rows {
+            if left.len() == rows && to == j * rows {
+                to += rows;
+            } else if left.len() == rows {
                 data.copy_within(j * rows..(j + 1) * rows, to);
                 to += rows;
             } else {
@@ -133,21 +135,27 @@ pub struct Imputation {
 }
 
 impl Imputation {
-    /// Replaces the missing cells of a tile; `complete` says for each row whether enough of it was present.
-    pub fn fill(&self, tile: &mut Tile, complete: &mut Vec<bool>) {
+    /// Replaces the missing cells of a tile, which only the columns `with_gaps` have; `complete` says for each row whether
+    /// enough of it was present.
+    pub fn fill(&self, tile: &mut Tile, with_gaps: &[usize], complete: &mut Vec<bool>) {
         assert_eq!(tile.columns(), self.medians.len(), "a median for each column");
-        let needed = needed(self.min_present, self.medians.len());
-        let mut missing = vec![0_usize; tile.rows()];
-        for (j, &center) in self.medians.iter().enumerate() {
-            for (count, v) in missing.iter_mut().zip(tile.column_mut(j)) {
-                if v.is_nan() {
-                    *v = center;
-                    *count += 1;
+        complete.clear();
+        complete.resize(tile.rows(), true);
+        if !with_gaps.is_empty() {
+            let needed = needed(self.min_present, self.medians.len());
+            let mut missing = [0_u32; TILE_ROWS];
+            let missing = &mut missing[..tile.rows()];
+            for &j in with_gaps {
+                let center = self.medians[j];
+                for (count, v) in missing.iter_mut().zip(tile.column_mut(j)) {
+                    *count += u32::from(v.is_nan());
+                    *v = if v.is_nan() { center } else { *v };
                 }
             }
+            for (complete, &missing) in complete.iter_mut().zip(&*missing) {
+                *complete = self.medians.len() - missing as usize >= needed;
+            }
         }
-        complete.clear();
-        complete.extend(missing.iter().map(|&count| self.medians.len() - count >= needed));
         tile.pad();
     }
 }

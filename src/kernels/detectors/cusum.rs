@@ -12,14 +12,12 @@
 //! same bits. Statistics beyond the range of `f64` stay at its end.
 //!
 //! The sums wait for one another, row by row: eight columns in the lanes take no longer than one, and rows are turned into
-//! lanes and back in squares of eight by eight. Counting the rows since zero is a pass of its own, which is cheaper than turning
-//! the counts as well.
-
-use std::ops::Range;
+//! lanes and back in squares of eight by eight. Alarms are bits: what is written is what the time goes into.
 
 use crate::kernels::features::rolling::{Plan, Statistic, evaluate};
 use crate::kernels::params::{ParamError, Window, number};
 use crate::kernels::simd::{Kernel, LANES, Lanes, Simd, dispatch};
+use crate::kernels::transpose::{apart, side_by_side};
 
 /// Rows that are turned into lanes at once.
 const TILE: usize = 128;
@@ -66,14 +64,16 @@ impl Subject<'_> {
     }
 }
 
-/// The states of all rows; 1 where there is an alarm, 0 where there is none, NaN where the reading is missing.
+/// The states of all rows, and bits: row i is bit `i % 8` of byte `i / 8`.
 #[derive(Clone, Debug, Default)]
 pub struct Path {
     pub high: Vec<f64>,
     pub low: Vec<f64>,
     pub high_since: Vec<u32>,
     pub low_since: Vec<u32>,
-    pub alarm: Vec<f64>,
+    pub alarm: Vec<u8>,
+    /// Whether the reading is present.
+    pub present: Vec<u8>,
 }
 
 /// The paths of up to eight series of the same length.
@@ -81,56 +81,15 @@ pub fn cusum(subjects: &[Subject<'_>], rule: &Rule) -> Vec<Path> {
     assert!(subjects.len() <= LANES, "at most {LANES} series, got {}", subjects.len());
     let rows = subjects.first().map_or(0, |subject| subject.x.len());
     assert!(subjects.iter().all(|subject| subject.x.len() == rows), "series of the same length");
-    let mut paths: Vec<Path> =
-        subjects.iter().map(|_| Path { high: vec![0.0; rows], low: vec![0.0; rows], ..Path::default() }).collect();
+    let bytes = rows.div_ceil(8);
+    let mut paths = vec![Path::default(); subjects.len()];
+    for path in &mut paths {
+        (path.high, path.low) = (Vec::with_capacity(rows), Vec::with_capacity(rows));
+        (path.high_since, path.low_since) = (Vec::with_capacity(rows), Vec::with_capacity(rows));
+        (path.alarm, path.present) = (Vec::with_capacity(bytes), Vec::with_capacity(bytes));
+    }
     dispatch(Sums { subjects, rule, paths: &mut paths });
-    for (subject, path) in subjects.iter().zip(&mut paths) {
-        let known = subject.is_known();
-        path.high_since = since(&path.high, subject.state.high_since);
-        path.low_since = since(&path.low, subject.state.low_since);
-        let readings = subject.x.iter().zip(path.high.iter().zip(&path.low));
-        path.alarm = readings
-            .map(
-                |(x, (&high, &low))| {
-                    if known && !x.is_nan() { f64::from(u8::from(high > rule.h || low > rule.h)) } else { f64::NAN }
-                },
-            )
-            .collect();
-        if rule.reset && known {
-            count_from_resets(subject, rule, path);
-        }
-    }
     paths
-}
-
-/// Rows since a statistic was 0, or since the start.
-fn since(statistic: &[f64], before: u32) -> Vec<u32> {
-    let mut rows = before;
-    statistic
-        .iter()
-        .map(|&s| {
-            rows = if s > 0.0 { rows.saturating_add(1) } else { 0 };
-            rows
-        })
-        .collect()
-}
-
-/// The same where an alarm makes both 0 after its row.
-fn count_from_resets(subject: &Subject<'_>, rule: &Rule, path: &mut Path) {
-    let mut last = subject.state;
-    for row in 0..path.high.len() {
-        if last.high.max(last.low) > rule.h && !subject.x[row].is_nan() {
-            (last.high_since, last.low_since) = (0, 0);
-        }
-        let count = |s: f64, rows: u32| if s > 0.0 { rows.saturating_add(1) } else { 0 };
-        last = State {
-            high: path.high[row],
-            low: path.low[row],
-            high_since: count(path.high[row], last.high_since),
-            low_since: count(path.low[row], last.low_since),
-        };
-        (path.high_since[row], path.low_since[row]) = (last.high_since, last.low_since);
-    }
 }
 
 struct Sums<'a> {
@@ -145,72 +104,84 @@ impl Kernel for Sums<'_> {
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
         let Self { subjects, rule, paths } = self;
-        let rows = subjects.first().map_or(0, |subject| subject.x.len());
-        let of = |f: fn(&Subject<'_>) -> f64, none: f64| {
-            let mut lanes = [none; LANES];
-            lanes.iter_mut().zip(subjects).for_each(|(lane, subject)| *lane = f(subject));
-            s.load(&lanes)
-        };
-        let center = of(|subject| subject.center, 0.0);
-        let scale = of(|subject| if subject.is_known() { subject.scale } else { f64::NAN }, 1.0);
-        let mut high = of(|subject| subject.state.high, 0.0);
-        let mut low = of(|subject| subject.state.low, 0.0);
-        let (zero, most, k, h) = (s.splat(0.0), s.splat(f64::MAX), s.splat(rule.k), s.splat(rule.h));
+        let Some(first) = subjects.first() else { return };
+        let rows = first.x.len();
+        // lanes without a series hold the first one
+        let mut lanes = [*first; LANES];
+        lanes[..subjects.len()].copy_from_slice(subjects);
+        let center = s.load(&lanes.map(|lane| lane.center));
+        let scale = s.load(&lanes.map(|lane| if lane.is_known() { lane.scale } else { f64::NAN }));
+        let mut high = s.load(&lanes.map(|lane| lane.state.high));
+        let mut low = s.load(&lanes.map(|lane| lane.state.low));
+        // as numbers they are exact beyond 2^32
+        let mut high_since = s.load(&lanes.map(|lane| f64::from(lane.state.high_since)));
+        let mut low_since = s.load(&lanes.map(|lane| f64::from(lane.state.low_since)));
+        let (zero, one, most) = (s.splat(0.0), s.splat(1.0), s.splat(f64::MAX));
+        let (k, h) = (s.splat(rule.k), s.splat(rule.h));
         let mut tile = [Lanes::default(); TILE];
-        let (mut highs, mut lows) = ([Lanes::default(); TILE], [Lanes::default(); TILE]);
+        let mut out = [[Lanes::default(); TILE]; 4];
+        let (mut alarms, mut presents) = ([0; TILE], [0; TILE]);
+        let mut columns = [[0.0; TILE]; LANES];
         for start in (0..rows).step_by(TILE) {
-            let end = (start + TILE).min(rows);
-            into_lanes(subjects, start..end, &mut tile);
-            for ((x, high_out), low_out) in tile[..end - start].iter().zip(&mut highs).zip(&mut lows) {
-                let x = s.load(x);
-                let u = s.div(s.sub(x, center), scale);
+            let n = TILE.min(rows - start);
+            side_by_side(s, lanes.map(|lane| &lane.x[start..]), &mut tile[..n]);
+            for q in 0..n {
+                let u = s.div(s.sub(s.load(&tile[q]), center), scale);
                 let present = s.eq(u, u);
                 let (mut up, mut down) = (high, low);
                 if rule.reset {
                     let quiet = s.le(s.max(high, low), h);
                     (up, down) = (s.keep(quiet, up), s.keep(quiet, down));
+                    high_since = s.select(present, s.keep(quiet, high_since), high_since);
+                    low_since = s.select(present, s.keep(quiet, low_since), low_since);
                 }
                 up = s.max(s.min(most, s.add(up, s.sub(u, k))), zero);
                 down = s.max(s.min(most, s.add(down, s.sub(s.sub(zero, u), k))), zero);
                 high = s.select(present, up, high);
                 low = s.select(present, down, low);
-                s.store(high, high_out);
-                s.store(low, low_out);
+                high_since = s.keep(s.lt(zero, high), s.add(high_since, one));
+                low_since = s.keep(s.lt(zero, low), s.add(low_since, one));
+                s.store(high, &mut out[0][q]);
+                s.store(low, &mut out[1][q]);
+                s.store(high_since, &mut out[2][q]);
+                s.store(low_since, &mut out[3][q]);
+                presents[q] = s.bits(present);
+                alarms[q] = s.bits(s.lt(h, s.max(high, low))) & presents[q];
             }
-            for (j, path) in paths.iter_mut().enumerate() {
-                from_lanes(&highs, j, &mut path.high[start..end]);
-                from_lanes(&lows, j, &mut path.low[start..end]);
+            for (what, rows) in out.iter().enumerate() {
+                apart(s, &rows[..n], columns.each_mut().map(|column| &mut column[..n]));
+                for (path, column) in paths.iter_mut().zip(&columns) {
+                    let column = &column[..n];
+                    match what {
+                        0 => path.high.extend_from_slice(column),
+                        1 => path.low.extend_from_slice(column),
+                        2 => path.high_since.extend(column.iter().map(|&rows| rows as u32)),
+                        _ => path.low_since.extend(column.iter().map(|&rows| rows as u32)),
+                    }
+                }
+            }
+            for (alarms, presents) in alarms[..n].chunks(8).zip(presents.chunks(8)) {
+                let (alarms, presents) = (turned(alarms), turned(presents));
+                for (j, path) in paths.iter_mut().enumerate() {
+                    path.alarm.push(alarms[j]);
+                    path.present.push(presents[j]);
+                }
             }
         }
     }
 }
 
-/// `out[q][j] = subjects[j].x[rows.start + q]`; lanes without a subject hold the first.
-#[inline(always)]
-fn into_lanes(subjects: &[Subject<'_>], rows: Range<usize>, out: &mut [Lanes; TILE]) {
-    let lanes: [&[f64]; LANES] =
-        std::array::from_fn(|j| &subjects.get(j).unwrap_or(&subjects[0]).x[rows.start..rows.end]);
-    let whole = rows.len() / LANES * LANES;
-    for at in (0..whole).step_by(LANES) {
-        // squares, whose size the compiler knows
-        let square: &mut [Lanes; LANES] = (&mut out[at..at + LANES]).try_into().expect("eight rows");
-        for (j, lane) in lanes.iter().enumerate() {
-            let from: &[f64; LANES] = lane[at..at + LANES].try_into().expect("eight values");
-            for q in 0..LANES {
-                square[q][j] = from[q];
-            }
-        }
+/// Bit j of byte i becomes bit i of byte j (Warren, Hacker's Delight, 7-3), of up to eight bytes.
+fn turned(bytes: &[u8]) -> [u8; 8] {
+    let mut eight = [0; 8];
+    eight[..bytes.len()].copy_from_slice(bytes);
+    let mut x = u64::from_le_bytes(eight);
+    // squares of one, two and four bits off the diagonal change places
+    for (shift, upper) in [(7, 0x00aa_00aa_00aa_00aa), (14, 0x0000_cccc_0000_cccc), (28, 0xf0f0_f0f0)] {
+        let other = (x ^ x >> shift) & upper;
+        x ^= other ^ other << shift;
     }
-    for q in whole..rows.len() {
-        out[q] = Lanes(lanes.map(|lane| lane[q]));
-    }
-}
-
-#[inline(always)]
-fn from_lanes(rows: &[Lanes; TILE], j: usize, out: &mut [f64]) {
-    for (out, row) in out.iter_mut().zip(rows) {
-        *out = row[j];
-    }
+    x.to_le_bytes()
 }
 
 /// Exponentially weighted mean `e_t = e_{t-1} + alpha (x_t - e_{t-1})` (Roberts 1959), from the first reading on; `state` is the

@@ -805,22 +805,24 @@ impl Score for Scorer {
                 let mut differences = Vec::new();
                 for at in (0..cells.stride).step_by(LANES) {
                     let largest = densities.logs(s, cells, at, &mut differences, logs);
-                    let result = match output {
+                    let mut result = s.splat(0.0);
+                    match output {
                         Output::Label => {
                             // from the last to the first, so that the first of equals stays
-                            (0..densities.k).rev().fold(s.splat(0.0), |label, c| {
+                            for c in (0..densities.k).rev() {
                                 let same = s.eq(s.load_at(logs, c * cells.stride + at), largest);
-                                s.select(same, s.splat(c as f64), label)
-                            })
+                                result = s.select(same, s.splat(c as f64), result);
+                            }
                         }
                         Output::Score => {
-                            let sum = (0..densities.k).fold(s.splat(0.0), |sum, c| {
-                                s.add(sum, exp(s, s.sub(s.load_at(logs, c * cells.stride + at), largest)))
-                            });
-                            let log = s.add(largest, s.load(&s.to_array(sum).map(f64::ln)));
-                            s.sub(s.splat(0.0), log)
+                            for c in 0..densities.k {
+                                let log = s.load_at(logs, c * cells.stride + at);
+                                result = s.add(result, exp(s, s.sub(log, largest)));
+                            }
+                            let log = s.add(largest, s.load(&s.to_array(result).map(f64::ln)));
+                            result = s.sub(s.splat(0.0), log);
                         }
-                    };
+                    }
                     let known = s.lt(s.splat(f64::NEG_INFINITY), largest);
                     s.store_at(s.select(known, result, s.splat(f64::NAN)), out, at);
                 }

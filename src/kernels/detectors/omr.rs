@@ -20,12 +20,12 @@ use rayon::ThreadPool;
 
 use super::Score;
 use super::pca::{Error, Pca, Scale, standardise};
-use crate::kernels::features::filling::median;
 use crate::kernels::features::scaling::NORMAL_SCALE;
 use crate::kernels::linalg::gram::Gram;
 use crate::kernels::linalg::project::{finite, project, squares, subtract};
 use crate::kernels::matrix::{Matrix, TILE_ROWS, Tile};
 use crate::kernels::parallel;
+use crate::kernels::selection::median;
 use crate::kernels::simd::{Kernel, LANES, Simd, dispatch};
 
 pub const TAU_FLOOR: f64 = 1e-6;
@@ -149,9 +149,10 @@ fn tau(norms: &mut [f64]) -> f64 {
     let n = norms.len() as f64;
     let mean = norms.iter().sum::<f64>() / n;
     let deviation = (norms.iter().map(|v| (v - mean) * (v - mean)).sum::<f64>() / n).sqrt();
-    let center = median(norms);
+    let scratch = &mut Vec::new();
+    let center = median(norms, scratch);
     norms.iter_mut().for_each(|v| *v = (*v - center).abs());
-    let mad = NORMAL_SCALE * median(norms);
+    let mad = NORMAL_SCALE * median(norms, scratch);
     (if mad > 0.0 { mad } else { deviation }).max(TAU_FLOOR)
 }
 

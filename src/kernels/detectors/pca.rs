@@ -3,7 +3,8 @@
 //! Columns are scaled, `x_j = (reading - center_j) / scale_j`, and `z = x - mean`. The components `v_1 .. v_k` are the leading
 //! eigenvectors of the covariance `Z'Z / (n - 1)` with eigenvalues `l_1 .. l_k`. Of a row, with scores `t_a = v_a' z`:
 //! - `SPE = |r|^2`, the squared prediction error (Jackson and Mudholkar 1979), with the residual `r = z - sum t_a v_a` itself:
-//!   `|z|^2 - |t|^2` would cancel where SPE is small. Without the mean added back, `r + mean` stands for r.
+//!   `|z|^2 - |t|^2` would cancel where SPE is small. Without the mean added back, `r + mean` stands for r. NaN where there are as many
+//!   components as columns, so that nothing is left over.
 //! - `T2 = sum t_a^2 / l_a` (Hotelling 1931).
 //! - Contributions of the columns: `r_j^2`, and `z_j sum_a t_a v_aj / l_a` (complete decomposition; Alcala and Qin 2011); they add up to
 //!   SPE and T2. Those to T2 may be negative.
@@ -495,6 +496,10 @@ impl Kernel for Rows<'_> {
                     }
                 }
                 subtract(s, residual, &model.components, scores);
+            }
+            if p == k {
+                // nothing is left over: the residual is rounding
+                residual.fill(f64::NAN);
             }
             match statistic {
                 Statistic::Spe => s.store_at(finite(s, squares(s, residual)), out, at),

@@ -8,11 +8,10 @@
 //! A column that never changes has the scale 1. Cost: selections, linear in the rows.
 
 use crate::kernels::elementary::power_of_two_below;
-use crate::kernels::features::filling::median;
-use crate::kernels::features::scaling::quantile;
 use crate::kernels::matrix::Matrix;
 use crate::kernels::parallel;
 use crate::kernels::params::ParamError;
+use crate::kernels::selection::{median, quantile};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scaling {
@@ -43,19 +42,18 @@ impl Scale {
     /// Of a matrix without missing cells, of at least one row.
     pub fn fit(matrix: Matrix<'_>, scaling: Scaling, pool: &rayon::ThreadPool) -> Self {
         let (rows, columns) = (matrix.rows(), matrix.columns());
-        let pairs = parallel::map(pool, columns, rows * columns, Vec::new, |values: &mut Vec<f64>, j| match scaling {
+        let pairs = parallel::map(pool, columns, rows * columns, Vec::new, |scratch, j| match scaling {
             Scaling::None => (0.0, 1.0),
             Scaling::Standard => {
                 let (mean, std) = mean_and_std(matrix.column(j));
                 (mean, positive(std))
             }
             Scaling::Robust => {
-                values.clear();
-                values.extend_from_slice(matrix.column(j));
-                let center = median(values);
-                let (q1, q3) = (quantile(values, 0.25, 0..rows), quantile(values, 0.75, 0..rows));
+                let x = matrix.column(j);
+                let center = median(x, scratch);
+                let (q1, q3) = (quantile(x, 0.25, scratch), quantile(x, 0.75, scratch));
                 // of huge readings of unlike signs it may be too large for a number
-                let scale = if q3 > q1 { (q3 - q1).min(f64::MAX) } else { mean_and_std(matrix.column(j)).1 };
+                let scale = if q3 > q1 { (q3 - q1).min(f64::MAX) } else { mean_and_std(x).1 };
                 (center, positive(scale))
             }
         });

@@ -11,6 +11,7 @@
 //! Cost: one pass; the median is a selection, linear in the number of readings.
 
 use crate::kernels::params::Span;
+use crate::kernels::selection::median;
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Method {
@@ -21,21 +22,6 @@ pub enum Method {
     Interpolate,
 }
 
-/// The sample median of the readings that are present (Hyndman and Fan 1996); NaN if there is none. Reorders `readings`.
-pub fn median(readings: &mut [f64]) -> f64 {
-    if readings.is_empty() {
-        return f64::NAN;
-    }
-    let half = readings.len() / 2;
-    let (below, upper, _) = readings.select_nth_unstable_by(half, f64::total_cmp);
-    let upper = *upper;
-    if below.len() < half || readings.len() % 2 == 1 {
-        return upper;
-    }
-    let lower = readings[..half].iter().copied().fold(f64::NEG_INFINITY, f64::max);
-    f64::midpoint(lower, upper)
-}
-
 /// Fills the gaps of `x` that are no longer than `max_gap`. `times` are ascending, in nanoseconds, one for each row.
 pub fn fill(x: &mut [f64], times: Option<&[i64]>, method: Method, max_gap: Option<Span>) {
     let n = x.len();
@@ -44,7 +30,7 @@ pub fn fill(x: &mut [f64], times: Option<&[i64]>, method: Method, max_gap: Optio
     }
     let value = match method {
         Method::Value(value) => value,
-        Method::Median => median(&mut x.iter().copied().filter(|v| !v.is_nan()).collect::<Vec<_>>()),
+        Method::Median => median(x, &mut Vec::new()),
         _ => f64::NAN,
     };
     let mut row = 0;

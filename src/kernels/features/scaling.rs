@@ -4,9 +4,7 @@
 //! the standard deviation (Hampel 1974). `p05` and `p95` are quantiles by linear interpolation (Hyndman and Fan 1996,
 //! type 7). Missing readings (NaN) are skipped. Cost of a fit: selections, linear in the number of readings.
 
-use std::ops::Range;
-
-use crate::kernels::features::filling::median;
+use crate::kernels::selection::{median, quantile};
 
 pub const NORMAL_SCALE: f64 = 1.4826;
 
@@ -19,33 +17,13 @@ pub struct Scale {
     pub readings: usize,
 }
 
-/// From this many readings on, the median parts them into halves that hold one quantile each: the selections for the
-/// quantiles then look at half of the readings.
-const IN_HALVES: usize = 64;
-
 /// The model of a series; NaN in all fields if no reading is present.
 pub fn fit(x: &[f64]) -> Scale {
-    let mut readings: Vec<f64> = x.iter().copied().filter(|v| !v.is_nan()).collect();
-    let n = readings.len();
-    let center = median(&mut readings);
-    let halves = if n < IN_HALVES { None } else { Some(n / 2) };
-    let p05 = quantile(&mut readings, 0.05, 0..halves.unwrap_or(n));
-    let p95 = quantile(&mut readings, 0.95, halves.unwrap_or(0)..n);
-    readings.iter_mut().for_each(|v| *v = (*v - center).abs());
-    Scale { center, scale: NORMAL_SCALE * median(&mut readings), p05, p95, readings: n }
-}
-
-/// The quantile of all readings, which lies `within` these of them: those before are smaller, those behind are larger.
-pub fn quantile(readings: &mut [f64], p: f64, within: Range<usize>) -> f64 {
-    let n = readings.len();
-    if n == 0 {
-        return f64::NAN;
-    }
-    let h = (n - 1) as f64 * p;
-    let (k, share) = (h.floor() as usize, h.fract());
-    let (_, lower, above) = readings[within.clone()].select_nth_unstable_by(k - within.start, f64::total_cmp);
-    let lower = *lower;
-    interpolate(lower, above.iter().copied().fold(f64::INFINITY, f64::min), share)
+    let scratch = &mut Vec::new();
+    let (center, p05, p95) = (median(x, scratch), quantile(x, 0.05, scratch), quantile(x, 0.95, scratch));
+    let distances: Vec<f64> = x.iter().map(|v| (v - center).abs()).collect();
+    let readings = x.iter().filter(|v| !v.is_nan()).count();
+    Scale { center, scale: NORMAL_SCALE * median(&distances, scratch), p05, p95, readings }
 }
 
 /// The value at this share of the way from one to the other.

@@ -14,6 +14,7 @@ use rayon::ThreadPool;
 use crate::kernels::matrix::Matrix;
 use crate::kernels::parallel;
 use crate::kernels::simd::{Kernel, LANES, Lanes, Simd, dispatch};
+use crate::kernels::transpose::side_by_side;
 
 /// Rows that are packed at once: the panels of 500 columns stay in the second cache level.
 const BLOCK: usize = 64;
@@ -136,14 +137,14 @@ impl Kernel for Block<'_> {
         let groups = sums.columns.len();
         for group in 0..groups {
             // lanes without a column are 0
-            let mut columns = [&[][..]; LANES];
+            let mut columns = [&[0.0; BLOCK][..]; LANES];
             let (mut centers, mut factors) = (Lanes::default(), Lanes::default());
             for (lane, j) in (group * LANES..matrix.columns().min((group + 1) * LANES)).enumerate() {
                 columns[lane] = &matrix.column(j)[rows.clone()];
                 (centers[lane], factors[lane]) = (center[j], factor[j]);
             }
             let panel = &mut panels[group * BLOCK..][..rows.len()];
-            interleave(columns, panel);
+            side_by_side(s, columns, panel);
             let (centers, factors) = (s.load(&centers), s.load(&factors));
             let mut sum = s.splat(0.0);
             for row in panel {
@@ -177,31 +178,6 @@ impl Kernel for Block<'_> {
                 y += 1;
             }
         }
-    }
-}
-
-/// Puts up to eight columns side by side; 0 where there is none.
-#[inline(always)]
-fn interleave(columns: [&[f64]; LANES], out: &mut [Lanes]) {
-    if columns.iter().any(|column| column.len() < out.len()) {
-        for (q, row) in out.iter_mut().enumerate() {
-            *row = Lanes(columns.map(|column| column.get(q).copied().unwrap_or(0.0)));
-        }
-        return;
-    }
-    let (blocks, rest) = out.as_chunks_mut::<LANES>();
-    let done = blocks.len() * LANES;
-    for (block, rows) in blocks.iter_mut().enumerate() {
-        let at = block * LANES;
-        for (lane, column) in columns.iter().enumerate() {
-            let from: &[f64; LANES] = column[at..at + LANES].try_into().expect("eight values");
-            for q in 0..LANES {
-                rows[q][lane] = from[q];
-            }
-        }
-    }
-    for (q, row) in rest.iter_mut().enumerate() {
-        *row = Lanes(columns.map(|column| column[done + q]));
     }
 }
 

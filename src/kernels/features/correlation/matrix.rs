@@ -434,7 +434,7 @@ impl Kernel for Pack<'_, '_> {
         let (zero, one, anchor) = (s.splat(0.0), s.splat(1.0), s.load(&panels.anchors[group]));
         let masks = !panels.present.is_empty();
         let values = &mut panels.values[group * BLOCK..][..panels.rows];
-        interleave(&panels.buffer, values);
+        interleave(s, &panels.buffer, values);
         let (mut sum, mut reach) = (zero, s.load(&sums.reach[group]));
         for (q, row) in values.iter_mut().enumerate() {
             let v = s.load(row);

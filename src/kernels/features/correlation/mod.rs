@@ -14,9 +14,9 @@
 pub mod matrix;
 pub mod rolling;
 
-use crate::kernels::features::rolling::transpose::side_by_side;
 use crate::kernels::powers_of_two;
-use crate::kernels::simd::{LANES, Lanes};
+use crate::kernels::simd::{LANES, Lanes, Simd};
+use crate::kernels::transpose::side_by_side;
 
 /// Eight columns side by side.
 type Row = Lanes;
@@ -72,7 +72,11 @@ pub fn direct<I: Iterator<Item = (f64, f64)>>(pairs: impl Fn() -> I) -> f64 {
 
 /// Puts eight columns, one after the other, side by side.
 #[inline(always)]
-fn interleave(columns: &[f64], out: &mut [Row]) {
+fn interleave<S: Simd>(s: S, columns: &[f64], out: &mut [Row]) {
     let stride = columns.len() / LANES;
-    side_by_side(std::array::from_fn(|lane| &columns[lane * stride..]), out);
+    let mut lanes = [columns; LANES];
+    for (j, lane) in lanes.iter_mut().enumerate() {
+        *lane = &columns[j * stride..];
+    }
+    side_by_side(s, lanes, out);
 }

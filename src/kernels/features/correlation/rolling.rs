@@ -20,10 +20,10 @@
 use rayon::ThreadPool;
 
 use super::{HUGE, Row, TINY, direct, interleave};
-use crate::kernels::features::rolling::transpose::deinterleave;
 use crate::kernels::features::rolling::{Sink, Source};
 use crate::kernels::parallel;
 use crate::kernels::simd::{Kernel, LANES, Lanes, Simd, dispatch};
+use crate::kernels::transpose::deinterleave;
 
 /// Rows of a tile, at least: what one side of a pair keeps of it then fits into the first cache levels.
 const TILE: usize = 256;
@@ -152,7 +152,7 @@ impl Prepare<'_> {
         let per_n = s.div(one, s.splat(w as f64));
         // how many readings in a row are equal, from the first one of the tile on
         let (mut last, mut equal) = (nan, zero);
-        interleave(&side.columns, &mut side.raw);
+        interleave(s, &side.columns, &mut side.raw);
         for row in &side.raw[..w] {
             count_equal::<S, MISSING>(s, row, &mut last, &mut equal);
         }
@@ -462,8 +462,8 @@ impl Kernel for Apart<'_> {
     type Output = ();
 
     #[inline(always)]
-    fn run<S: Simd>(self, _: S) {
-        deinterleave(self.rows, self.columns);
+    fn run<S: Simd>(self, s: S) {
+        deinterleave(s, self.rows, self.columns);
     }
 }
 

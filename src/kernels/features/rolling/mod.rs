@@ -11,7 +11,6 @@ mod moments;
 mod order_statistics;
 mod ranked_blocks;
 mod spectral;
-pub(super) mod transpose;
 
 use std::ops::Range;
 

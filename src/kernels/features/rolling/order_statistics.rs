@@ -17,9 +17,9 @@
 //! start of the k nearest. Cost: O(log w) comparisons and w/3 moved values per row.
 
 use super::ranked_blocks::RankedBlocks;
-use super::transpose::{deinterleave, interleave, segment};
 use super::{Frame, PAD, Statistic, Tile, size_buffers};
 use crate::kernels::simd::{Kernel, LANES, Lanes, Simd, dispatch};
+use crate::kernels::transpose::{deinterleave, interleave, segment};
 
 /// Windows up to this many rows are sorted in lanes; above, one row costs less in a sorted array.
 const LANES_MAX: usize = 160;
@@ -203,9 +203,9 @@ impl Kernel for SortedLanes<'_> {
                 s.store(s.select(enough, deviation, nothing), &mut scratch.mad[q]);
             }
         }
-        deinterleave(&scratch.median, median);
+        deinterleave(s, &scratch.median, median);
         if want_mad {
-            deinterleave(&scratch.mad, mad);
+            deinterleave(s, &scratch.mad, mad);
         }
     }
 }

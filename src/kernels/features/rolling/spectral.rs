@@ -33,10 +33,10 @@ use std::sync::OnceLock;
 
 use realfft::RealFftPlanner;
 
-use super::transpose::{deinterleave, interleave};
 use super::{Frame, Tile, size_buffers};
 use crate::kernels::params::Bands;
 use crate::kernels::simd::{Kernel, LANES, Lanes, Simd, dispatch};
+use crate::kernels::transpose::{deinterleave, interleave};
 
 /// Energy since the last start, in units of the window's, from which the sliding transform starts afresh; for windows of more
 /// than 2,000 rows so much less that the error `eps * sqrt(RESTART * w)` stays below 1e-12.
@@ -216,7 +216,7 @@ impl Kernel for Sliding<'_> {
             let begin = (block + 1) * w - 1;
             let (head, end) = (from.saturating_sub(begin), (tile.x.len() - begin).min(column.len()));
             for (band, out) in energies.iter().zip(outs.iter_mut()) {
-                deinterleave(band, column);
+                deinterleave(s, band, column);
                 out[begin + head - tile.first..begin + end - tile.first].copy_from_slice(&column[head..end]);
             }
         }
