@@ -212,7 +212,12 @@ def test_a_fleet_scores_each_row_with_its_model() -> None:
     some = fleet.filter(pl.col("asset") != "west")
     found = FRAME.select("asset", acm.ar1_z(SENSORS, some, by="asset", fuse="mean"))
     assert found.filter(asset="west")["ar1_z"].null_count() == (FRAME["asset"] == "west").sum()
-    with pytest.raises(ComputeError, match="`by` has a key that no model is for"):
+    # a row before that is of another asset is none: asset after asset, .over changes nothing
+    z, ordered = acm.ar1_z(SENSORS, fleet, by="asset"), FRAME.sort("asset", maintain_order=True)
+    assert_frame_equal(ordered.select(z), ordered.select(z.over("asset")))
+    with pytest.raises(
+        ComputeError, match='`by` has the key "west", which no model is for; fit it too, or take on_unknown='
+    ):
         FRAME.select(acm.ar1_z(SENSORS, some, by="asset", on_unknown="error"))
 
 

@@ -221,7 +221,9 @@ def test_keys_without_a_model(detector: Detector, score: Callable[..., pl.Expr])
     models = fleet(detector).filter(pl.col("asset") != "west")
     scores = FRAME.select(score(COLUMNS, models, by="asset")).to_series()
     assert scores.filter(FRAME["asset"] == "west").null_count() == (FRAME["asset"] == "west").sum()
-    with pytest.raises(ComputeError, match="`by` has a key that no model is for"):
+    with pytest.raises(
+        ComputeError, match='`by` has the key "west", which no model is for; fit it too, or take on_unknown='
+    ):
         FRAME.select(score(COLUMNS, models, by="asset", on_unknown="error"))
     known = FRAME.filter(pl.col("asset") != "west")
     expected = scores.filter(FRAME["asset"] != "west")

@@ -311,9 +311,23 @@ def test_one_row_is_not_enough() -> None:
 def test_a_damaged_model_is_refused() -> None:
     parts = MODEL.to_series().struct.unnest()
     for part in ("center", "scale", "mean", "components", "theta"):
-        damaged = parts.with_columns(pl.col(part).list.head(1)).to_struct("pca_fit")
-        with pytest.raises(ComputeError, match=f"`model` is damaged: its part `{part}`"):
-            FRAME.select(acm.pca_spe(COLUMNS, damaged))
+        some = pl.col(part).list.head(1)
+        holes = pl.col(part).list.eval(pl.when(pl.int_range(pl.len()) > 0).then(pl.element()))
+        for values in (some, holes):
+            damaged = parts.with_columns(values).to_struct("pca_fit")
+            with pytest.raises(ComputeError, match=f"`model` is damaged: its part `{part}`"):
+                FRAME.select(acm.pca_spe(COLUMNS, damaged))
+
+
+def test_something_is_left_for_spe() -> None:
+    for n_components in (5, 99):
+        model = FRAME.select(acm.pca_fit(COLUMNS[:3], n_components)).to_series().struct.unnest()
+        assert len(model["eigenvalues"][0]) == 2
+        assert model["spe_limit"][0] > 0
+    alone = FRAME.select(acm.pca_fit(COLUMNS[:1]))
+    scores = FRAME.select(acm.pca_scores(COLUMNS[:1], alone)).unnest("pca_scores")
+    assert scores["spe"].null_count() == FRAME.height
+    assert scores["t2"].null_count() == scores["pc_1"].null_count() < FRAME.height
 
 
 def test_what_was_learnt_is_shown() -> None:

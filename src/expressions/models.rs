@@ -164,6 +164,13 @@ impl Record<'_> {
         Ok(values.f64()?.iter().map(|v| v.unwrap_or(f64::NAN)).collect())
     }
 
+    /// So many numbers, none of them missing.
+    pub fn known(&self, part: &str, count: usize) -> PolarsResult<Vec<f64>> {
+        let values = self.numbers(part)?;
+        let whole = values.len() == count && values.iter().all(|v| v.is_finite());
+        if whole { Ok(values) } else { Err(self.damaged(part)) }
+    }
+
     pub fn integers(&self, part: &str) -> PolarsResult<Vec<i64>> {
         let values = self.list(part)?;
         values.i64()?.iter().collect::<Option<_>>().ok_or_else(|| self.damaged(part))
@@ -193,12 +200,13 @@ impl<M: Model> Models<M> {
     /// needs are not read.
     pub fn new(operation: &str, inputs: &[Series], unknown_is_error: bool) -> PolarsResult<Self> {
         check_dtype::<M>(operation, inputs[1].dtype())?;
-        let series = elements(operation, &inputs[1])?;
+        let series = elements(operation, "model", &inputs[1])?;
         let fields = series.struct_()?.fields_as_series();
         let (places, needed) = match inputs {
             [input, _, key, keys] => {
-                let keys = elements(operation, keys)?;
-                let places = positions(operation, key, &keys, input.len(), series.len(), unknown_is_error)?;
+                let keys = elements(operation, "model", keys)?;
+                let remedy = unknown_is_error.then_some("take on_unknown=\"null\"");
+                let places = positions(operation, key, &keys, input.len(), series.len(), remedy)?;
                 let mut needed = vec![false; series.len() + 1];
                 places.iter().for_each(|&k| needed[k] = true);
                 (Places::ByKey(places), needed)
@@ -252,11 +260,11 @@ impl<M: Model> Models<M> {
     }
 }
 
-/// What lies in the lists of a scalar literal; a column is itself. One model at least, and only one if it is a column.
-pub fn elements(operation: &str, s: &Series) -> PolarsResult<Series> {
+/// What lies in the lists of a scalar literal; a column is itself, of one row.
+pub fn elements(operation: &str, parameter: &str, s: &Series) -> PolarsResult<Series> {
     if s.len() != 1 {
-        let text = format!("`model` must be one row, got {}; one model for each key goes with `by`", s.len());
-        return Err(error(operation, text));
+        let remedy = if parameter == "model" { "one model for each key goes with `by`" } else { "take the last one" };
+        return Err(error(operation, format!("`{parameter}` must be one row, got {}; {remedy}", s.len())));
     }
     let mut s = s.clone();
     while matches!(s.dtype(), DataType::List(_)) {
@@ -265,14 +273,15 @@ pub fn elements(operation: &str, s: &Series) -> PolarsResult<Series> {
     Ok(s)
 }
 
-/// For each row the position of the model of its key; `default` where the key is missing or unknown.
+/// For each row the position of the model of its key; `default` where the key is missing or unknown. With a `remedy`, an unknown
+/// key is an error.
 pub fn positions(
     operation: &str,
     key: &Series,
     keys: &Series,
     rows: usize,
     default: usize,
-    unknown_is_error: bool,
+    remedy: Option<&str>,
 ) -> PolarsResult<Vec<usize>> {
     let of = |s: &Series| match s.dtype() {
         DataType::Null => Ok(None),
@@ -288,38 +297,38 @@ pub fn positions(
         (a, b) => a.or(b).unwrap_or(DataType::Int64),
     };
     let (key, keys) = (key.cast(&kind)?, keys.cast(&kind)?);
-    let found = match kind {
+    let (found, unknown) = match kind {
         DataType::String => look_up(key.str()?.iter(), keys.str()?.iter(), default),
         _ => look_up(key.i64()?.iter(), keys.i64()?.iter(), default),
     };
-    match found {
-        (_, true) if unknown_is_error => Err(error(
-            operation,
-            "`by` has a key that no model is for; fit it too, or take on_unknown=\"null\", or a `default` with it",
-        )),
-        // a literal key
-        (found, _) if found.len() == 1 => Ok(vec![found[0]; rows]),
-        (found, _) => Ok(found),
+    if let (Some(row), Some(remedy)) = (unknown, remedy) {
+        let text = format!("`by` has the key {}, which no model is for; fit it too, or {remedy}", key.get(row)?);
+        return Err(error(operation, text));
     }
+    // a literal key
+    Ok(if found.len() == 1 { vec![found[0]; rows] } else { found })
 }
 
-/// Positions, and whether a key is unknown. Runs of equal keys, which are the rule, are looked up once.
+/// Positions, and the first row whose key is unknown. Runs of equal keys, which are the rule, are looked up once.
 fn look_up<K: Copy + Eq + Hash>(
     key: impl Iterator<Item = Option<K>>,
     keys: impl Iterator<Item = Option<K>>,
     default: usize,
-) -> (Vec<usize>, bool) {
+) -> (Vec<usize>, Option<usize>) {
     let known: HashMap<K, usize> = keys.enumerate().filter_map(|(i, k)| Some((k?, i))).collect();
-    let (mut last, mut any_unknown) = ((None, default), false);
+    let (mut last, mut unknown) = ((None, default), None);
     let found = key
-        .map(|k| {
+        .enumerate()
+        .map(|(row, k)| {
             if k != last.0 {
                 let position = k.and_then(|k| known.get(&k).copied());
-                any_unknown |= k.is_some() && position.is_none();
+                if k.is_some() && position.is_none() {
+                    unknown.get_or_insert(row);
+                }
                 last = (k, position.unwrap_or(default));
             }
             last.1
         })
         .collect();
-    (found, any_unknown)
+    (found, unknown)
 }

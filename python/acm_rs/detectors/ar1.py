@@ -210,7 +210,14 @@ def _score(
         if by is not None:
             raise _checks.invalid(operation, "by", "left out without a `model`; fit on each with .over(by)", by)
         model = ar1_fit(expr)
-    before = one_input(operation, expr, always_pack=True).shift(1)
+    columns = one_input(operation, expr, always_pack=True)
+    key = model.by if by is None and isinstance(model, _models.Fitted) else by
+    if key is None:
+        before = columns.shift(1)
+    else:  # a row before that belongs to another machine says nothing
+        key = _models.column(operation, "by", key)
+        row = pl.struct(columns.alias("columns"), key.alias("key")).shift(1)
+        before = pl.when(key.eq_missing(row.struct.field("key"))).then(row.struct.field("columns"))
     return _models.score(operation, "ar1", expr, model, by=by, on_unknown=on_unknown, own=[before], **own)
 
 

@@ -38,8 +38,8 @@ def pca_fit(
     expr : str, Expr, list, tuple or selector
         Numeric column or columns; always one call over all of them.
     n_components : int
-        Largest number of components, at least 1; default 5. There are never more than columns, rows less one, or the
-        rank of the data.
+        Largest number of components, at least 1; default 5. There are never more than columns less one (with as many,
+        nothing would be left for SPE), rows less one, or the rank of the data.
     scale : {"robust", "standard", "none"}
         ``"robust"`` (default): the median and the interquartile range (linear interpolation) or, where that is 0 or no
         more than rounding, the standard deviation, so that a column that hardly ever moves does not outweigh the
@@ -59,7 +59,7 @@ def pca_fit(
         One row: the model, a struct named ``pca_fit``. Besides what every model has, it holds ``center``, ``scale`` and
         ``mean`` for each column, ``components`` (one after the other; the largest loading of each is positive),
         ``eigenvalues``, ``theta`` (the sums of the first three powers of the eigenvalues left out), ``spe_limit``
-        (Jackson and Mudholkar 1979, or Box 1954 where that does not apply; null if nothing is left out) and
+        (Jackson and Mudholkar 1979, or Box 1954 where that does not apply; null if nothing is left over) and
         ``t2_limit`` (of future rows, by the F distribution; Tracy, Young and Mason 1992).
 
     Notes
@@ -133,7 +133,7 @@ def pca_spe(
     -------
     Expr
         A number for each row, named ``pca_spe``; Float32 only if all columns are. Null where fewer than `min_present`
-        of the model's columns are present.
+        of the model's columns are present, and of a model of a single column, where nothing is left over.
 
     Notes
     -----
@@ -273,11 +273,13 @@ def _components_of(model: IntoFitted) -> int | None:
     data: object = model.data if isinstance(model, _models.Fitted) else model
     series = list(data) if isinstance(data, pl.DataFrame) else [data]
     found = [
-        one.struct.field("eigenvalues").list.len().max()
+        len(values)
         for one in series
         if isinstance(one, pl.Series) and _models.is_model(one, KIND)
+        for values in one.struct.unnest()["eigenvalues"]
+        if values is not None
     ]
-    return max((count for count in found if isinstance(count, int)), default=1)
+    return max(found, default=1)
 
 
 def pca_contributions(

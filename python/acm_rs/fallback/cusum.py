@@ -30,9 +30,7 @@ def _before(name: str, inputs: list[pl.Series]) -> dict[str, Any] | None:
     """Numbers of the row before the first, by their names; None where there is none."""
     if len(inputs) < 2:
         return None
-    state = elements(name, inputs[1])
-    if len(state) != 1:
-        raise _io.error(name, f"`state` must be one row, got {len(state)}")
+    state = elements(name, "state", inputs[1])
     row = state.item()
     return row if row is None or isinstance(row, dict) else {state.name: row}
 

@@ -95,14 +95,15 @@ class Models:
 
     def __init__(self, operation: str, kind: Kind, inputs: list[pl.Series], *, unknown_is_error: bool) -> None:
         kind.check_dtype(operation, inputs[1].dtype)
-        series = elements(operation, inputs[1])
+        series = elements(operation, "model", inputs[1])
         self.models: list[dict[str, Any] | None] = series.to_list()
         self.rows = len(inputs[0])
         self.positions: Rows | None = None
         needed = set(range(len(series)))
         if len(inputs) > 2:
-            keys = elements(operation, inputs[3])
-            found = key_positions(operation, inputs[2], keys, len(series), strict=unknown_is_error)
+            keys = elements(operation, "model", inputs[3])
+            remedy = 'take on_unknown="null"' if unknown_is_error else None
+            found = key_positions(operation, inputs[2], keys, len(series), remedy)
             self.positions = np.broadcast_to(found, self.rows)
             needed = set(found.tolist())
         for k, model in enumerate(self.models):
@@ -147,9 +148,12 @@ def score(
     scores = np.full((models.rows, results), np.nan)
     for model, rows in models.groups():
         positions = [_position(operation, places, name) for name in model["columns"]]
-        if len(model["medians"]) != len(positions):
-            text = "`model` is damaged: its part `medians` does not fit the others; fit it again"
-            raise _io.error(operation, text)
+        for part in ("medians", "center", "scale"):
+            values = numbers(model.get(part, [0.0] * len(positions)))
+            # forests of scikit-learn know no medians
+            if len(values) != len(positions) or (part != "medians" and not np.isfinite(values).all()):
+                text = f"`model` is damaged: its part `{part}` does not fit the others; fit it again"
+                raise _io.error(operation, text)
         cells = np.column_stack([readings[position][rows] for position in positions])
         missing = np.isnan(cells)
         needed = max(int(np.ceil(model["min_present"] * len(positions))), 1)
@@ -245,18 +249,21 @@ def fit(
     return kind.series(name, learnt | own)
 
 
-def elements(operation: str, series: pl.Series) -> pl.Series:
-    """Return what lies in the lists of a scalar literal; a column is itself."""
+def elements(operation: str, parameter: str, series: pl.Series) -> pl.Series:
+    """Return what lies in the lists of a scalar literal; a column is itself, of one row."""
     if len(series) != 1:
-        text = f"`model` must be one row, got {len(series)}; one model for each key goes with `by`"
-        raise _io.error(operation, text)
+        remedy = "one model for each key goes with `by`" if parameter == "model" else "take the last one"
+        raise _io.error(operation, f"`{parameter}` must be one row, got {len(series)}; {remedy}")
     while isinstance(series.dtype, pl.List):
         series = series[0]
     return series
 
 
-def key_positions(operation: str, key: pl.Series, keys: pl.Series, default: int, *, strict: bool) -> Rows:
-    """For each row the position of the model of its key; `default` where the key is missing or unknown."""
+def key_positions(operation: str, key: pl.Series, keys: pl.Series, default: int, remedy: str | None) -> Rows:
+    """For each row the position of the model of its key; `default` where the key is missing or unknown.
+
+    With a `remedy`, an unknown key is an error.
+    """
     kind, other = _key_kind(operation, key.dtype), _key_kind(operation, keys.dtype)
     if None not in (kind, other) and kind != other:
         names = _io.dtype_name(key.dtype), _io.dtype_name(keys.dtype)
@@ -265,11 +272,10 @@ def key_positions(operation: str, key: pl.Series, keys: pl.Series, default: int,
     key, keys = key.cast(kind, strict=False), keys.cast(kind, strict=False)
     known = pl.DataFrame({"key": keys, "position": np.arange(len(keys))}).drop_nulls("key")
     found = pl.DataFrame({"key": key}).join(known, on="key", how="left", maintain_order="left")["position"]
-    if strict and (key.is_not_null() & found.is_null()).any():
-        raise _io.error(
-            operation,
-            '`by` has a key that no model is for; fit it too, or take on_unknown="null", or a `default` with it',
-        )
+    unknown = key.filter(key.is_not_null() & found.is_null())
+    if remedy is not None and len(unknown):
+        text = f'"{unknown[0]}"' if kind == pl.String else unknown[0]
+        raise _io.error(operation, f"`by` has the key {text}, which no model is for; fit it too, or {remedy}")
     return found.fill_null(default).to_numpy()
 
 

@@ -118,7 +118,8 @@ def pca_fit(  # noqa: D103
     inputs: list[pl.Series], *, n_components: int, scale: str, confidence: float, min_present: float, strict: bool
 ) -> pl.Series:
     def of(cells: Floats) -> dict[str, Any]:
-        return learn(cells, n_components, scale, confidence)
+        most = max(cells.shape[1] - 1, 1)  # with as many as columns nothing is left for SPE
+        return learn(cells, min(n_components, most), scale, confidence)
 
     return models.fit("pca_fit", PCA, inputs, of, min_present=min_present, strict=strict)
 
@@ -171,6 +172,8 @@ class _Row:
         self.residual = subtract(self.z, self.components, self.scores)
         if not mean_back:
             self.residual = subtract(self.z + mean, self.components, self.scores)
+        if self.components.shape[0] == self.components.shape[1]:
+            self.residual[:] = np.nan  # nothing is left over: it is rounding
 
     def spe(self) -> Floats:
         return total(self.residual**2)

@@ -119,12 +119,14 @@ def robust_scale(  # noqa: D103
     inputs: list[pl.Series], *, scale_floor: float, has_default: bool, unknown_is_error: bool
 ) -> pl.Series:
     name = "robust_scale"
-    models = elements(name, inputs[1])
+    models = elements(name, "model", inputs[1])
     positions = np.zeros(1, dtype=np.intp)
     if len(inputs) > 2:
         # behind the models comes none, for rows without one
         default = len(models) - 1 if has_default else len(models)
-        positions = key_positions(name, inputs[2], elements(name, inputs[3]), default, strict=unknown_is_error)
+        remedy = 'take on_unknown="null", or a `default` with it' if unknown_is_error else None
+        keys = elements(name, "model", inputs[3])
+        positions = key_positions(name, inputs[2], keys, default, remedy)
 
     def of(series: pl.Series) -> pl.Series:
         parts = models.struct.field(series.name)

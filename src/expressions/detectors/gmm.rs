@@ -68,11 +68,6 @@ impl Model for GmmModel {
 
     fn from_record(record: &Record<'_>) -> PolarsResult<Self> {
         let learnt = Learnt::from_record(record)?;
-        let numbers = |part: &str, count: usize| {
-            let values = record.numbers(part)?;
-            let whole = values.len() == count && values.iter().all(|v| v.is_finite());
-            if whole { Ok(values) } else { Err(record.damaged(part)) }
-        };
         let columns = learnt.columns.len();
         let covariance = covariance_of(&record.text("covariance")?).ok_or_else(|| record.damaged("covariance"))?;
         let k = record.numbers("weights")?.len();
@@ -80,12 +75,12 @@ impl Model for GmmModel {
             return Err(record.damaged("weights"));
         }
         let mixture = Mixture {
-            scale: Scale { center: numbers("center", columns)?, scale: numbers("scale", columns)? },
+            scale: Scale { center: record.known("center", columns)?, scale: record.known("scale", columns)? },
             covariance,
             parameters: Parameters {
-                weights: numbers("weights", k)?,
-                means: numbers("means", k * columns)?,
-                covariances: numbers("covariances", k * covariance.cells(columns))?,
+                weights: record.known("weights", k)?,
+                means: record.known("means", k * columns)?,
+                covariances: record.known("covariances", k * covariance.cells(columns))?,
             },
             log_likelihood: record.number("log_likelihood")?,
             bic: record.number("bic")?,

@@ -47,10 +47,6 @@ impl Model for OmrModel {
     fn from_record(record: &Record<'_>) -> PolarsResult<Self> {
         let learnt = Learnt::from_record(record)?;
         let p = learnt.columns.len();
-        let numbers = |part: &str| {
-            let values = record.numbers(part)?;
-            if values.len() == p { Ok(values) } else { Err(record.damaged(part)) }
-        };
         let vectors = record.numbers("vectors")?;
         let reconstruction = match record.text("method")?.as_str() {
             "pca" if vectors.len().is_multiple_of(p) && vectors.len() <= p * p => Reconstruction::Components(vectors),
@@ -59,11 +55,11 @@ impl Model for OmrModel {
             _ => return Err(record.damaged("method")),
         };
         let omr = Omr {
-            center: numbers("center")?,
-            scale: numbers("scale")?,
+            center: record.known("center", p)?,
+            scale: record.known("scale", p)?,
             reconstruction,
             tau: record.number("tau")?,
-            variances: numbers("variances")?,
+            variances: record.known("variances", p)?,
             rows: learnt.rows,
         };
         Ok(Self { learnt, omr })

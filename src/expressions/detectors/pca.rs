@@ -46,19 +46,15 @@ impl Model for PcaModel {
 
     fn from_record(record: &Record<'_>) -> PolarsResult<Self> {
         let learnt = Learnt::from_record(record)?;
-        let numbers = |part: &str, count: usize| {
-            let values = record.numbers(part)?;
-            if values.len() == count { Ok(values) } else { Err(record.damaged(part)) }
-        };
         let p = learnt.columns.len();
         let eigenvalues = record.numbers("eigenvalues")?;
         let pca = Pca {
-            center: numbers("center", p)?,
-            scale: numbers("scale", p)?,
-            mean: numbers("mean", p)?,
-            components: numbers("components", eigenvalues.len() * p)?,
+            center: record.known("center", p)?,
+            scale: record.known("scale", p)?,
+            mean: record.known("mean", p)?,
+            components: record.known("components", eigenvalues.len() * p)?,
             eigenvalues,
-            theta: numbers("theta", 3)?.try_into().map_err(|_| record.damaged("theta"))?,
+            theta: record.known("theta", 3)?.try_into().map_err(|_| record.damaged("theta"))?,
             spe_limit: record.number("spe_limit")?,
             t2_limit: record.number("t2_limit")?,
             rows: learnt.rows,
@@ -104,7 +100,9 @@ fn pca_fit(inputs: &[Series], kwargs: FitKwargs) -> PolarsResult<Series> {
         return Err(error(NAME, format!("`confidence` must be > 0 and < 1, got {confidence}")));
     }
     fit(NAME, &inputs[0], kwargs.min_present, kwargs.strict, |matrix, learnt| {
-        Pca::fit(&POOL, matrix, n_components, scale, confidence).map(|pca| PcaModel { learnt, pca })
+        // with as many as columns nothing is left for SPE
+        let most = (matrix.columns() - 1).max(1);
+        Pca::fit(&POOL, matrix, n_components.min(most), scale, confidence).map(|pca| PcaModel { learnt, pca })
     })
 }
 

@@ -96,13 +96,15 @@ fn robust_scale(inputs: &[Series], kwargs: RobustScaleKwargs) -> PolarsResult<Se
     const NAME: &str = "robust_scale";
     number("scale_floor", kwargs.scale_floor, false).map_err(|e| error(NAME, e))?;
     let (input, models) = (&inputs[0], &inputs[1]);
-    let models = elements(NAME, models)?;
+    let models = elements(NAME, "model", models)?;
     let fitted = models.struct_()?.fields_as_series();
     let default = if kwargs.has_default { models.len() - 1 } else { usize::MAX };
     let positions = match inputs {
         [_, _, key, keys] => {
-            let keys = elements(NAME, keys)?;
-            Some(positions(NAME, key, &keys, input.len(), default, kwargs.unknown_is_error)?)
+            let keys = elements(NAME, "model", keys)?;
+            let remedy = "take on_unknown=\"null\", or a `default` with it";
+            let remedy = kwargs.unknown_is_error.then_some(remedy);
+            Some(positions(NAME, key, &keys, input.len(), default, remedy)?)
         }
         _ => None,
     };
