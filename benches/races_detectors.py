@@ -4,6 +4,7 @@
 # ruff: noqa: D103
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import cache, partial
 from typing import Any
 
@@ -334,6 +335,103 @@ GMM_FIT = Workload(
 )
 
 
+# --- the six streams ------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Streams:
+    """What has been fitted, once for all who score with it."""
+
+    ar1: pl.DataFrame
+    pca: pl.DataFrame
+    omr: pl.DataFrame
+    gmm: pl.DataFrame
+    forest: Any
+
+    @staticmethod
+    def of(data: Data) -> Streams:
+        """Fit all detectors on the data."""
+        fits = (acm.ar1_fit, acm.pca_fit, acm.omr_fit, partial(acm.gmm_fit, k=STATES, max_iter=10))
+        return Streams(*(data.frame.select(fit(data.columns)) for fit in fits), forest=forest_of(data))
+
+
+def parts(model: pl.DataFrame, *names: str) -> dict[str, Any]:
+    """Take arrays out of a model."""
+    fields = model.to_series().struct
+    return {name: need("numpy").array(fields.field(name).to_list()[0]) for name in names}
+
+
+STREAMS = ("ar1_z", "spe", "t2", "isolation_forest_score", "gmm_score", "omr_score")
+
+
+def our_streams(data: Data, *, lazy: bool) -> Run:
+    fitted, columns = Streams.of(data), data.columns
+    scores = [
+        acm.ar1_z(columns, fitted.ar1, fuse="mean"),
+        acm.pca_scores(columns, fitted.pca, n_components=1),
+        acm.isolation_forest_score(columns, acm.IsolationForestModel.from_sklearn(fitted.forest, columns)),
+        acm.gmm_score(columns, fitted.gmm),
+        acm.omr_score(columns, fitted.omr),
+    ]
+    if lazy:
+        return lambda: data.frame.lazy().select(scores).collect()
+    return lambda: data.frame.select(scores)
+
+
+def streams_of(_data: Data, frame: pl.DataFrame) -> Arrays:
+    return {name: frame.unnest("pca_scores")[name].to_numpy().reshape(1, -1) for name in STREAMS}
+
+
+def their_streams(data: Data) -> Run:
+    """Score with the same models by NumPy and scikit-learn, one detector after the other, as ACM does."""
+    np, rows, narrow = need("numpy"), rows_of(data), rows_by_sensors(data)
+    fitted = Streams.of(data)
+    ar1 = parts(fitted.ar1, "center", "phi", "scale")
+    pca = parts(fitted.pca, "center", "scale", "mean", "eigenvalues", "components")
+    axes = pca["components"].reshape(len(pca["eigenvalues"]), -1)
+    omr = parts(fitted.omr, "center", "scale", "vectors", "tau")
+    vectors = omr["vectors"].reshape(-1, len(data.columns))
+    gmm = parts(fitted.gmm, "center", "scale", "weights", "means", "covariances")
+    mixture = need("sklearn.mixture").GaussianMixture(STATES, covariance_type="diag")
+    mixture.weights_, mixture.means_ = gmm["weights"], gmm["means"].reshape(STATES, -1)
+    mixture.covariances_ = gmm["covariances"].reshape(STATES, -1)
+    mixture.precisions_cholesky_ = 1 / np.sqrt(mixture.covariances_)
+
+    def run() -> list[Any]:
+        y = rows - ar1["center"]
+        z = np.full(len(rows), np.nan)
+        z[1:] = np.abs((y[1:] - ar1["phi"] * y[:-1]) / ar1["scale"]).mean(axis=1)
+        x = (rows - pca["center"]) / pca["scale"] - pca["mean"]
+        scores = x @ axes.T
+        residual = x - scores @ axes
+        spe, t2 = np.sum(residual * residual, axis=1), np.sum(scores * scores / pca["eigenvalues"], axis=1)
+        forest = -fitted.forest.score_samples(narrow)
+        likelihood = -mixture.score_samples((rows - gmm["center"]) / gmm["scale"])
+        x = (rows - omr["center"]) / omr["scale"]
+        residual = x - (x @ vectors.T) @ vectors
+        return [z, spe, t2, forest, likelihood, np.sqrt(np.sum(residual * residual, axis=1)) / omr["tau"]]
+
+    return run
+
+
+def their_arrays(_data: Data, results: list[Any]) -> Arrays:
+    return {name: result.reshape(1, -1) for name, result in zip(STREAMS, results, strict=True)}
+
+
+SIX_STREAMS = Workload(
+    "six_streams",
+    "all six streams scored, 10,000 x 110",
+    0,
+    (
+        Contender("one call", partial(our_streams, lazy=False), streams_of, ours=True),
+        Contender("lazy", partial(our_streams, lazy=True), streams_of, ours=True),
+        Contender("scikit-learn and NumPy", their_streams, their_arrays, needs=("sklearn",)),
+    ),
+    (Goal(10.0),),
+    shape=(10_000, 110),
+)
+
+
 # --- all races -------------------------------------------------------------------------------------------------------
 
 WORKLOADS: tuple[Workload, ...] = (
@@ -343,6 +441,7 @@ WORKLOADS: tuple[Workload, ...] = (
     FOREST_FIT,
     FOREST_SCORE,
     GMM_FIT,
+    SIX_STREAMS,
     *(
         pca_fit_workload(sensors, "none", (Goal(goal, ("scikit-learn covariance_eigh",)),))
         for sensors, goal in ((50, 1.2), (500, 2.0))

@@ -232,6 +232,11 @@ impl<M: Model> Models<M> {
         Ok(Self { models: (0..series.len()).map(read).collect::<PolarsResult<_>>()?, places })
     }
 
+    /// The only one.
+    pub fn of(model: M) -> Self {
+        Self { models: vec![Some(model)], places: Places::One }
+    }
+
     pub fn models(&self) -> &[Option<M>] {
         &self.models
     }

@@ -17,9 +17,12 @@ __all__ = ["Ar1Model", "ar1_fit", "ar1_residual", "ar1_z"]
 
 Fuse: TypeAlias = Literal["mean", "median", "p95"]
 
+# how `ar1_fit` fits unless it is told otherwise, and what is fitted where a score is given no model
+PHI_CAP, SCALE_FLOOR = 0.999, 1e-6
+
 
 def ar1_fit(
-    expr: IntoColumns, *, phi_cap: float = 0.999, scale_floor: float = 1e-6, close_gaps: bool = False
+    expr: IntoColumns, *, phi_cap: float = PHI_CAP, scale_floor: float = SCALE_FLOOR, close_gaps: bool = False
 ) -> pl.Expr:
     """How each column follows its own last reading: a model for `ar1_residual` and `ar1_z`.
 
@@ -209,7 +212,11 @@ def _score(
     if model is None:
         if by is not None:
             raise _checks.invalid(operation, "by", "left out without a `model`; fit on each with .over(by)", by)
-        model = ar1_fit(expr)
+        if _checks.choice(operation, "on_unknown", on_unknown, ("null", "error")) == "error":
+            raise _checks.invalid(operation, "on_unknown", "left out without a `model`", on_unknown)
+        own |= {"fit": {"phi_cap": PHI_CAP, "scale_floor": SCALE_FLOOR, "close_gaps": False}}
+        return call(operation, [one_input(operation, expr, always_pack=True)], unknown_is_error=False, **own)
+    own |= {"fit": None}
     columns = one_input(operation, expr, always_pack=True)
     key = model.by if by is None and isinstance(model, _models.Fitted) else by
     if key is None:

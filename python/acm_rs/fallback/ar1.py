@@ -57,7 +57,11 @@ def _median(values: Floats) -> float:
     return float(middle if np.isfinite(middle) else low / 2 + high / 2)
 
 
-def _scores(name: str, inputs: list[pl.Series], *, standardized: bool, unknown_is_error: bool) -> list[Floats]:
+def _scores(
+    name: str, inputs: list[pl.Series], *, standardized: bool, fit: dict[str, Any] | None, unknown_is_error: bool
+) -> list[Floats]:
+    if fit is not None:  # the whole series is at hand
+        inputs = [inputs[0], inputs[0].shift(1), ar1_fit(inputs, **fit)]
     columns = _io.struct_columns(inputs[0])
     before = _io.struct_columns(inputs[1])
     models = Models(name, KIND, [inputs[0], *inputs[2:]], unknown_is_error=unknown_is_error)
@@ -93,8 +97,8 @@ def _places(name: str, model: dict[str, Any], columns: list[pl.Series]) -> list[
     return [known[column.name] for column in columns]
 
 
-def _each_column(name: str, inputs: list[pl.Series], *, standardized: bool, unknown_is_error: bool) -> pl.Series:
-    scores = _scores(name, inputs, standardized=standardized, unknown_is_error=unknown_is_error)
+def _each_column(name: str, inputs: list[pl.Series], **parameters: Any) -> pl.Series:
+    scores = _scores(name, inputs, **parameters)
     columns = _io.struct_columns(inputs[0])
     return _io.struct_of(
         [
@@ -105,7 +109,8 @@ def _each_column(name: str, inputs: list[pl.Series], *, standardized: bool, unkn
 
 
 def _scores_dtype(name: str, fields: list[Field], *, fuse: str | None = None, **_parameters: Any) -> pl.DataType:
-    KIND.check_dtype(name, fields[2].dtype)
+    if len(fields) > 1:
+        KIND.check_dtype(name, fields[2].dtype)
     columns = numeric_fields(name, fields[0])
     if fuse is not None:
         return score_dtype(columns)
@@ -113,16 +118,16 @@ def _scores_dtype(name: str, fields: list[Field], *, fuse: str | None = None, **
 
 
 @operation(dtype=_scores_dtype)
-def ar1_residual(inputs: list[pl.Series], *, unknown_is_error: bool) -> pl.Series:  # noqa: D103
-    return _each_column("ar1_residual", inputs, standardized=False, unknown_is_error=unknown_is_error)
+def ar1_residual(inputs: list[pl.Series], **parameters: Any) -> pl.Series:  # noqa: D103
+    return _each_column("ar1_residual", inputs, standardized=False, **parameters)
 
 
 @operation(dtype=_scores_dtype)
-def ar1_z(inputs: list[pl.Series], *, fuse: str | None, unknown_is_error: bool) -> pl.Series:  # noqa: D103
+def ar1_z(inputs: list[pl.Series], *, fuse: str | None, **parameters: Any) -> pl.Series:  # noqa: D103
     if fuse is None:
-        return _each_column("ar1_z", inputs, standardized=True, unknown_is_error=unknown_is_error)
+        return _each_column("ar1_z", inputs, standardized=True, **parameters)
     columns = _io.struct_columns(inputs[0])
-    z = np.abs(_scores("ar1_z", inputs, standardized=True, unknown_is_error=unknown_is_error))
+    z = np.abs(_scores("ar1_z", inputs, standardized=True, **parameters))
     out = np.full(z.shape[1], np.nan)
     known = ~np.isnan(z).all(axis=0)
     if fuse == "mean":

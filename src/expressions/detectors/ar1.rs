@@ -1,7 +1,8 @@
 //! AR(1): a model of each column by itself, and the scores of each reading given its predecessor.
 //!
 //! An operation that scores takes the columns, the same columns one row before, and the models. Where the row before is
-//! a null of the struct, and not a struct of nulls, there is none: the first row of a series has no score.
+//! a null of the struct, and not a struct of nulls, there is none: the first row of a series has no score. With the columns
+//! alone, the whole series is at hand: it is fitted and scored in one call.
 
 use polars::prelude::*;
 use pyo3_polars::derive::polars_expr;
@@ -75,9 +76,18 @@ fn ar1_fit_field(fields: &[Field]) -> PolarsResult<Field> {
 #[polars_expr(output_type_func=ar1_fit_field)]
 fn ar1_fit(inputs: &[Series], kwargs: FitKwargs) -> PolarsResult<Series> {
     const NAME: &str = "ar1_fit";
-    let rule = Rule::new(kwargs.phi_cap, kwargs.scale_floor, kwargs.close_gaps).map_err(|e| error(NAME, e))?;
-    let (columns, rows) = (struct_columns(NAME, &inputs[0])?, inputs[0].len());
-    let sources = columns.iter().map(|s| Column::new(NAME, s)).collect::<PolarsResult<Vec<_>>>()?;
+    let columns = struct_columns(NAME, &inputs[0])?;
+    let model = fit(NAME, &columns, &read(NAME, &columns)?, &kwargs)?;
+    models::to_series(inputs[0].name().clone(), Some(&model))
+}
+
+fn read(operation: &str, columns: &[Series]) -> PolarsResult<Vec<Column>> {
+    columns.iter().map(|s| Column::new(operation, s)).collect()
+}
+
+fn fit(operation: &str, columns: &[Series], sources: &[Column], kwargs: &FitKwargs) -> PolarsResult<Ar1Model> {
+    let rule = Rule::new(kwargs.phi_cap, kwargs.scale_floor, kwargs.close_gaps).map_err(|e| error(operation, e))?;
+    let rows = columns.first().map_or(0, |s| s.len());
     let models = parallel::map(
         &POOL,
         sources.len(),
@@ -88,15 +98,15 @@ fn ar1_fit(inputs: &[Series], kwargs: FitKwargs) -> PolarsResult<Series> {
             ar1::fit(readings, &rule, scratch)
         },
     );
-    let columns = columns.iter().map(|s| s.name().to_string()).collect();
-    models::to_series(inputs[0].name().clone(), Some(&Ar1Model { columns, models }))
+    Ok(Ar1Model { columns: columns.iter().map(|s| s.name().to_string()).collect(), models })
 }
 
 /// The inputs of a scoring operation: columns, the row before, and where there is none.
 struct Inputs {
     columns: Vec<Series>,
     now: Vec<Column>,
-    before: Vec<Column>,
+    /// None: the row before is that of the same columns.
+    before: Option<Vec<Column>>,
     /// Ascending.
     firsts: Vec<usize>,
     models: Models<Ar1Model>,
@@ -105,12 +115,17 @@ struct Inputs {
 }
 
 impl Inputs {
-    fn new(operation: &str, inputs: &[Series], unknown_is_error: bool) -> PolarsResult<Self> {
+    fn new(operation: &str, inputs: &[Series], kwargs: &ScoreKwargs) -> PolarsResult<Self> {
         let columns = struct_columns(operation, &inputs[0])?;
-        let before = predecessors(operation, &inputs[1])?;
-        let read = |columns: &[Series]| columns.iter().map(|s| Column::new(operation, s)).collect::<PolarsResult<_>>();
+        let now = read(operation, &columns)?;
+        if let Some(kwargs) = &kwargs.fit {
+            let models = Models::of(fit(operation, &columns, &now, kwargs)?);
+            let places = vec![Some((0..columns.len()).collect())];
+            return Ok(Self { columns, now, before: None, firsts: vec![0], models, places });
+        }
+        let before = read(operation, &predecessors(operation, &inputs[1])?)?;
         let with_models: Vec<Series> = [&inputs[..1], &inputs[2..]].concat();
-        let models = Models::<Ar1Model>::new(operation, &with_models, unknown_is_error)?;
+        let models = Models::<Ar1Model>::new(operation, &with_models, kwargs.unknown_is_error)?;
         let mut places = Vec::with_capacity(models.models().len());
         for model in models.models() {
             places.push(match model {
@@ -124,17 +139,25 @@ impl Inputs {
         } else {
             nulls.iter().enumerate().filter(|(_, null)| *null == Some(true)).map(|(row, _)| row).collect()
         };
-        Ok(Self { now: read(&columns)?, before: read(&before)?, columns, firsts, models, places })
+        Ok(Self { columns, now, before: Some(before), firsts, models, places })
     }
 
     /// Scores rows of a column; `buffers` hold its readings and their predecessors.
     fn score(&self, measure: Measure, j: usize, start: usize, buffers: &mut [Vec<f64>; 2], out: &mut [f64]) {
-        let end = start + out.len();
-        let [now, before] = buffers;
-        now.resize(out.len(), 0.0);
-        before.resize(out.len(), 0.0);
-        self.now[j].load(start, now);
-        self.before[j].load(start, before);
+        let (n, end) = (out.len(), start + out.len());
+        let [first, second] = buffers;
+        let (now, before) = if let Some(columns) = &self.before {
+            first.resize(n, 0.0);
+            second.resize(n, 0.0);
+            self.now[j].load(start, first);
+            columns[j].load(start, second);
+            (first.as_slice(), second.as_slice())
+        } else {
+            first.resize(n + 1, f64::NAN);
+            let skip = usize::from(start == 0);
+            self.now[j].load(start + skip - 1, &mut first[skip..]);
+            (&first[1..], &first[..n])
+        };
         for (k, from, to) in self.models.runs(start, end) {
             let rows = from - start..to - start;
             match (self.models.models().get(k), self.places.get(k)) {
@@ -180,9 +203,9 @@ fn places_in(operation: &str, model: &Ar1Model, columns: &[Series]) -> PolarsRes
 }
 
 /// A result for each column.
-fn each_column(operation: &str, measure: Measure, inputs: &[Series], unknown_is_error: bool) -> PolarsResult<Series> {
+fn each_column(operation: &str, measure: Measure, inputs: &[Series], kwargs: &ScoreKwargs) -> PolarsResult<Series> {
     let (input, rows) = (&inputs[0], inputs[0].len());
-    let inputs = Inputs::new(operation, inputs, unknown_is_error)?;
+    let inputs = Inputs::new(operation, inputs, kwargs)?;
     let results = parallel::map(
         &POOL,
         inputs.columns.len(),
@@ -205,9 +228,9 @@ fn each_column(operation: &str, measure: Measure, inputs: &[Series], unknown_is_
 const BLOCK: usize = 4096;
 
 /// One result for all columns.
-fn all_columns(operation: &str, fuse: Fuse, inputs: &[Series], unknown_is_error: bool) -> PolarsResult<Series> {
+fn all_columns(operation: &str, fuse: Fuse, inputs: &[Series], kwargs: &ScoreKwargs) -> PolarsResult<Series> {
     let (input, rows) = (&inputs[0], inputs[0].len());
-    let inputs = Inputs::new(operation, inputs, unknown_is_error)?;
+    let inputs = Inputs::new(operation, inputs, kwargs)?;
     let fields: Vec<Field> = inputs.columns.iter().map(|s| s.field().into_owned()).collect();
     let p = inputs.columns.len();
     let blocks = parallel::map(
@@ -233,18 +256,15 @@ fn all_columns(operation: &str, fuse: Fuse, inputs: &[Series], unknown_is_error:
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct ResidualKwargs {
-    unknown_is_error: bool,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct ZKwargs {
+struct ScoreKwargs {
+    /// Of `ar1_z`.
     fuse: Option<String>,
+    /// How to fit where no model is given.
+    fit: Option<FitKwargs>,
     unknown_is_error: bool,
 }
 
-impl ZKwargs {
+impl ScoreKwargs {
     fn fuse(&self) -> PolarsResult<Option<Fuse>> {
         Ok(match self.fuse.as_deref() {
             None => None,
@@ -261,8 +281,13 @@ impl ZKwargs {
     }
 }
 
+/// Refuses what is no model, where one is given.
+fn check_model(operation: &str, fields: &[Field]) -> PolarsResult<()> {
+    fields.get(2).map_or(Ok(()), |field| models::check_dtype::<Ar1Model>(operation, field.dtype()))
+}
+
 fn each_column_field(operation: &str, fields: &[Field]) -> PolarsResult<Field> {
-    models::check_dtype::<Ar1Model>(operation, fields[2].dtype())?;
+    check_model(operation, fields)?;
     let columns = numeric_fields(operation, &fields[0])?.iter().map(|field| {
         let dtype = float_of(operation, field.name(), field.dtype())?;
         Ok(Field::new(field.name().clone(), dtype))
@@ -275,22 +300,22 @@ fn ar1_residual_field(fields: &[Field]) -> PolarsResult<Field> {
 }
 
 #[polars_expr(output_type_func=ar1_residual_field)]
-fn ar1_residual(inputs: &[Series], kwargs: ResidualKwargs) -> PolarsResult<Series> {
-    each_column("ar1_residual", Measure::Residual, inputs, kwargs.unknown_is_error)
+fn ar1_residual(inputs: &[Series], kwargs: ScoreKwargs) -> PolarsResult<Series> {
+    each_column("ar1_residual", Measure::Residual, inputs, &kwargs)
 }
 
-fn ar1_z_field(fields: &[Field], kwargs: ZKwargs) -> PolarsResult<Field> {
+fn ar1_z_field(fields: &[Field], kwargs: ScoreKwargs) -> PolarsResult<Field> {
     if kwargs.fuse()?.is_none() {
         return each_column_field("ar1_z", fields);
     }
-    models::check_dtype::<Ar1Model>("ar1_z", fields[2].dtype())?;
+    check_model("ar1_z", fields)?;
     Ok(Field::new(fields[0].name().clone(), score_dtype(numeric_fields("ar1_z", &fields[0])?)))
 }
 
 #[polars_expr(output_type_func_with_kwargs=ar1_z_field)]
-fn ar1_z(inputs: &[Series], kwargs: ZKwargs) -> PolarsResult<Series> {
+fn ar1_z(inputs: &[Series], kwargs: ScoreKwargs) -> PolarsResult<Series> {
     match kwargs.fuse()? {
-        Some(fuse) => all_columns("ar1_z", fuse, inputs, kwargs.unknown_is_error),
-        None => each_column("ar1_z", Measure::Z, inputs, kwargs.unknown_is_error),
+        Some(fuse) => all_columns("ar1_z", fuse, inputs, &kwargs),
+        None => each_column("ar1_z", Measure::Z, inputs, &kwargs),
     }
 }

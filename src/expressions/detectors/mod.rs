@@ -118,11 +118,8 @@ pub fn fit<M: Model, E: std::fmt::Display>(
     }
     let columns = struct_columns(operation, input)?;
     let rows = input.len();
-    let mut data = vec![0.0; rows * columns.len()];
     let sources = columns.iter().map(|s| Column::new(operation, s)).collect::<PolarsResult<Vec<_>>>()?;
-    let cells = data.len();
-    parallel::each(&POOL, data.chunks_exact_mut(rows.max(1)), cells, || (), |(), j, out| sources[j].load(0, out));
-    let complete = Complete::new(&POOL, data, rows, columns.len(), min_present);
+    let complete = Complete::new(&POOL, rows, columns.len(), min_present, |j, out| sources[j].load(0, out));
     let name = |j: usize| columns[j].name().to_string();
     let learnt = Learnt {
         columns: complete.kept.iter().map(|&j| name(j)).collect(),

@@ -9,7 +9,6 @@ use rayon::ThreadPool;
 use crate::kernels::matrix::{Matrix, TILE_ROWS, Tile};
 use crate::kernels::parallel;
 use crate::kernels::selection::median;
-use crate::kernels::simd::all_finite;
 
 /// Why a column is not part of a model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,18 +40,28 @@ pub struct Complete {
 }
 
 impl Complete {
-    /// Takes the cells of a matrix, column after column, those that are missing NaN; `min_present` lies in (0, 1]. Nothing is
-    /// copied unless columns or rows are dropped.
+    /// Takes a matrix, whose column j `load` writes, cells that are missing NaN, and says whether any is; `min_present` lies in
+    /// (0, 1]. Nothing is copied unless columns or rows are dropped.
     ///
     /// The share of a row's columns that are present counts the kept ones only; leaving rows out may make further columns
     /// constant, which are then dropped too, until nothing changes.
-    ///
-    /// # Panics
-    /// If there are not `rows * columns` cells.
-    pub fn new(pool: &ThreadPool, mut data: Vec<f64>, rows: usize, columns: usize, min_present: f64) -> Self {
+    pub fn new(
+        pool: &ThreadPool,
+        rows: usize,
+        columns: usize,
+        min_present: f64,
+        load: impl Fn(usize, &mut [f64]) -> bool + Sync,
+    ) -> Self {
+        let mut data = vec![0.0; rows * columns];
+        // the median while the column is in the cache, for the most part that of the rows that are left
+        let read = |scratch: &mut Vec<f64>, j: usize, x: &mut [f64]| (load(j, x), median(x, scratch));
+        let cells = data.len();
+        let columns_read = parallel::each(pool, data.chunks_exact_mut(rows.max(1)), cells, Vec::new, read);
+        let (mut gaps, mut medians): (Vec<bool>, Vec<f64>) = columns_read.into_iter().unzip();
+        // without rows there are no columns to read
+        gaps.resize(columns, false);
+        medians.resize(columns, f64::NAN);
         let matrix = Matrix::new(&data, rows, columns);
-        let cells = rows * columns;
-        let gaps = parallel::map(pool, columns, cells, || (), |(), j| !all_finite(matrix.column(j)));
         let mut kept: Vec<usize> = (0..columns).collect();
         let mut left: Vec<usize> = (0..rows).collect();
         let mut dropped = Vec::new();
@@ -93,8 +102,12 @@ impl Complete {
             }
         }
         data.truncate(to);
-        let matrix = Matrix::new(&data, left.len(), kept.len());
-        let medians = parallel::map(pool, kept.len(), to, Vec::new, |scratch, j| median(matrix.column(j), scratch));
+        let medians = if left.len() == rows {
+            kept.iter().map(|&j| medians[j]).collect()
+        } else {
+            let matrix = Matrix::new(&data, left.len(), kept.len());
+            parallel::map(pool, kept.len(), to, Vec::new, |scratch, j| median(matrix.column(j), scratch))
+        };
         for (k, _) in kept.iter().enumerate().filter(|(_, j)| gaps[**j]) {
             let column = &mut data[k * left.len()..(k + 1) * left.len()];
             column.iter_mut().filter(|v| v.is_nan()).for_each(|v| *v = medians[k]);
