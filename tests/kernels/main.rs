@@ -21,6 +21,7 @@ mod naive;
 mod parameters;
 mod pca;
 mod properties;
+mod regime;
 mod seasons;
 mod series;
 mod silhouette;

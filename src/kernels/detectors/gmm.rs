@@ -424,7 +424,7 @@ impl Totals {
 }
 
 /// The densities of the components, times their weights, ready to be computed.
-struct Densities {
+pub(crate) struct Densities {
     k: usize,
     columns: usize,
     /// The logarithm at the mean.
@@ -441,7 +441,7 @@ enum Shape {
 
 impl Densities {
     /// The error is the component whose covariance is not positive definite.
-    fn new(parameters: &Parameters, covariance: Covariance, columns: usize) -> Result<Self, usize> {
+    pub(crate) fn new(parameters: &Parameters, covariance: Covariance, columns: usize) -> Result<Self, usize> {
         let k = parameters.weights.len();
         let mut logs_of_factors = Vec::with_capacity(k);
         let shape = match covariance {
@@ -483,10 +483,26 @@ impl Densities {
         Ok(Self { k, columns, peaks, shape })
     }
 
+    pub(crate) fn k(&self) -> usize {
+        self.k
+    }
+
+    /// The logarithm of weight times density at the mean.
+    pub(crate) fn peak(&self, component: usize) -> f64 {
+        self.peaks[component]
+    }
+
     /// The logarithms of weight times density of the eight rows from `at` on, for component c at `out[c * stride + at]`, and the
     /// largest of them.
     #[inline(always)]
-    fn logs<S: Simd>(&self, s: S, cells: Cells<'_>, at: usize, differences: &mut Vec<Lanes>, out: &mut [f64]) -> S::V {
+    pub(crate) fn logs<S: Simd>(
+        &self,
+        s: S,
+        cells: Cells<'_>,
+        at: usize,
+        differences: &mut Vec<Lanes>,
+        out: &mut [f64],
+    ) -> S::V {
         let lowest = s.splat(f64::NEG_INFINITY);
         let mut largest = lowest;
         let half = s.splat(-0.5);

@@ -2,4 +2,5 @@
 
 pub mod hdbscan;
 pub mod kmeans;
+pub mod regime;
 pub mod silhouette;
