@@ -5,6 +5,7 @@
 
 mod accuracy;
 mod ar1;
+mod assignment;
 mod checks;
 mod cleaning;
 mod correlation;
@@ -22,6 +23,8 @@ mod pca;
 mod properties;
 mod seasons;
 mod series;
+mod smoothing;
 mod spectra;
 mod subject;
 mod table;
+mod transients;
