@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import pickle
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import acm_rs as acm
@@ -20,6 +21,7 @@ from polars.exceptions import ComputeError
 from polars.testing import assert_frame_equal
 
 COLUMNS = ["a", "b", "c", "d"]
+THREE: dict[str, Any] = {"k": 3, "min_present": 0.5}
 
 
 class Detector(NamedTuple):
@@ -28,6 +30,10 @@ class Detector(NamedTuple):
     fit: Callable[..., pl.Expr]
     scores: tuple[Callable[..., pl.Expr], ...]
     model: type[Model]
+    own: Mapping[str, Any] = MappingProxyType({})  # what a fit of the class needs, too
+
+    def learn(self, frame: Any, columns: Any = None, **parameters: Any) -> Any:
+        return self.model.fit(frame, columns, **(dict(self.own) | parameters))
 
 
 DETECTORS = {
@@ -35,6 +41,12 @@ DETECTORS = {
     "isolation_forest": Detector(acm.isolation_forest_fit, (acm.isolation_forest_score,), acm.IsolationForestModel),
     "gmm": Detector(acm.gmm_fit, (acm.gmm_score, acm.gmm_label), acm.GmmModel),
     "omr": Detector(acm.omr_fit, (acm.omr_score,), acm.OmrModel),
+    "kmeans": Detector(
+        lambda columns, **parameters: acm.kmeans_fit(columns, **(THREE | parameters)),
+        (acm.kmeans_distance, acm.kmeans_label),
+        acm.KMeansModel,
+        THREE,
+    ),
 }
 every_detector = pytest.mark.parametrize("detector", DETECTORS.values(), ids=DETECTORS)
 every_score = pytest.mark.parametrize(
@@ -298,13 +310,13 @@ def test_a_class_learns_what_the_expression_learns_from_frames_of_every_kind(det
     expected = fitted(detector).to_series().to_list()
     sensors = FRAME.select(COLUMNS)
     for frame in (FRAME, FRAME.lazy(), pd.DataFrame({name: sensors[name].to_numpy() for name in COLUMNS})):
-        model = detector.model.fit(frame, COLUMNS)
+        model = detector.learn(frame, COLUMNS)
         assert model.data.to_series().to_list() == expected
         assert model.columns == COLUMNS
-    assert detector.model.fit(sensors).data.to_series().to_list() == expected  # all numeric columns
+    assert detector.learn(sensors).data.to_series().to_list() == expected  # all numeric columns
     numbered = pd.DataFrame(sensors.to_numpy())  # labels that are no text
-    assert detector.model.fit(numbered).score(numbered).height == FRAME.height
-    array = detector.model.fit(sensors.to_numpy())
+    assert detector.learn(numbered).score(numbered).height == FRAME.height
+    array = detector.learn(sensors.to_numpy())
     assert array.columns == ["0", "1", "2", "3"]
     scores = array.score(sensors.to_numpy())
     assert scores.columns == list(detector.model.scores)
@@ -314,21 +326,21 @@ def test_a_class_learns_what_the_expression_learns_from_frames_of_every_kind(det
 
 @every_detector
 def test_a_class_holds_a_fleet(detector: Detector) -> None:
-    model = detector.model.fit(FRAME, COLUMNS, by="asset")
+    model = detector.learn(FRAME, COLUMNS, by="asset")
     assert model.by == "asset"
     for name, score in detector.model.scores.items():
         expected = FRAME.select(score(COLUMNS, fleet(detector), by="asset"))
         assert_frame_equal(FRAME.select(score(COLUMNS, model)), expected, check_exact=True)
         assert_frame_equal(model.score(FRAME).select(name), expected, check_exact=True)
     with pytest.raises(ValueError, match="must be keyed by text or integers, cast the key first, got Float64"):
-        detector.model.fit(FRAME.with_columns(pl.col("row") % 2 * 1.0), COLUMNS, by="row")
+        detector.learn(FRAME.with_columns(pl.col("row") % 2 * 1.0), COLUMNS, by="row")
     assert "3 models by asset" in repr(model)
     assert "asset='north'" in repr(model)
 
 
 @every_detector
 def test_thresholds_are_exceeded_at_the_stated_rate(detector: Detector) -> None:
-    model = detector.model.fit(FRAME, COLUMNS)
+    model = detector.learn(FRAME, COLUMNS)
     for rate in (0.01, 0.1, 0.5):
         limits = model.thresholds(FRAME, false_alarm_rate=rate)
         scores = model.score(FRAME)
@@ -338,7 +350,7 @@ def test_thresholds_are_exceeded_at_the_stated_rate(detector: Detector) -> None:
             assert above <= rate * len(values)
             smaller = values.filter(values < limits[name].item()).max()
             assert (values > smaller).sum() > rate * len(values)  # the next smaller one would not do
-    by_asset = detector.model.fit(FRAME, COLUMNS, by="asset").thresholds(FRAME)
+    by_asset = detector.learn(FRAME, COLUMNS, by="asset").thresholds(FRAME)
     assert by_asset.columns == ["asset", *detector.model.scores]
     assert by_asset.height == 3
     for value in (0, 1, -0.1, "x"):
@@ -349,7 +361,7 @@ def test_thresholds_are_exceeded_at_the_stated_rate(detector: Detector) -> None:
 @every_detector
 def test_what_was_learnt_is_shown(detector: Detector) -> None:
     frame = FRAME.with_columns(still=pl.lit(7.0))
-    model = detector.model.fit(frame, [*COLUMNS, "still"])
+    model = detector.learn(frame, [*COLUMNS, "still"])
     for text in (repr(model), model._repr_html_()):
         assert detector.model.__name__ in text
         assert "392 rows, 4 columns" in text
@@ -363,7 +375,7 @@ def test_what_was_learnt_is_shown(detector: Detector) -> None:
 @every_detector
 @pytest.mark.parametrize("by", [None, "asset"])
 def test_a_file_gives_the_model_back(detector: Detector, by: str | None, tmp_path: Any) -> None:
-    model = detector.model.fit(FRAME, COLUMNS, by=by)
+    model = detector.learn(FRAME, COLUMNS, by=by)
     path = tmp_path / "ein Modell ä.acm"
     path.write_bytes(b"replaced")
     model.save(path)

@@ -68,6 +68,17 @@ from acm_rs.features import (
 )
 from acm_rs.models import Model, load_model
 from acm_rs.namespace import AcmNamespace, col
+from acm_rs.regimes import (
+    KMeansModel,
+    align_labels,
+    kmeans_distance,
+    kmeans_fit,
+    kmeans_label,
+    regime_statistics,
+    smooth_labels,
+    smooth_transitions,
+    transient_states,
+)
 
 __version__ = version()
 
@@ -76,10 +87,12 @@ __all__ = [
     "Ar1Model",
     "GmmModel",
     "IsolationForestModel",
+    "KMeansModel",
     "Model",
     "OmrModel",
     "PcaModel",
     "__version__",
+    "align_labels",
     "ar1_fit",
     "ar1_residual",
     "ar1_z",
@@ -100,6 +113,9 @@ __all__ = [
     "gmm_score",
     "isolation_forest_fit",
     "isolation_forest_score",
+    "kmeans_distance",
+    "kmeans_fit",
+    "kmeans_label",
     "load_model",
     "omr_contributions",
     "omr_fit",
@@ -114,6 +130,7 @@ __all__ = [
     "power_spectrum",
     "quality_report",
     "rate_of_change",
+    "regime_statistics",
     "regime_volatility",
     "resultant_length",
     "robust_scale",
@@ -131,8 +148,11 @@ __all__ = [
     "rolling_spectral_energy",
     "rolling_std",
     "seasonality",
+    "smooth_labels",
+    "smooth_transitions",
     "spectral_energy",
     "stuck",
     "tail",
     "to_xy",
+    "transient_states",
 ]

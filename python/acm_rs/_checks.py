@@ -14,6 +14,7 @@ from typing import Any, SupportsInt, TypeGuard
 import polars as pl
 
 LARGEST = 2**63 - 1  # what the library's 64-bit integers hold
+LARGEST_SEED = 2**64 - 1
 CELLS_MAX = 2**20  # bins of the table that all periods of a pattern share
 
 # Only units of fixed length: a month or a quarter would make the number of nanoseconds depend on the date.
@@ -120,6 +121,21 @@ def _finite(operation: str, parameter: str, value: object, allowed: str) -> floa
     if not math.isfinite(result):
         raise invalid(operation, parameter, allowed, value)
     return result
+
+
+def numbers(operation: str, parameter: str, value: Any) -> tuple[list[float], tuple[int, ...]]:
+    """Accept finite numbers in nested lists, an array or a Series; return them flat, with their shape."""
+    nested = value.tolist() if hasattr(value, "tolist") else value.to_list() if hasattr(value, "to_list") else value
+    shape: list[int] = []
+    flat: list[Any] = list(nested) if isinstance(nested, (list, tuple)) else [nested]
+    shape.append(len(flat))
+    while flat and all(isinstance(v, (list, tuple)) for v in flat):
+        lengths = {len(v) for v in flat}
+        if len(lengths) != 1:
+            raise invalid(operation, parameter, "rows of one length", value)
+        shape.append(lengths.pop())
+        flat = [v for row in flat for v in row]
+    return [finite(operation, parameter, v) for v in flat], tuple(shape)
 
 
 def choice(operation: str, parameter: str, value: object, choices: Sequence[str]) -> str:

@@ -59,6 +59,11 @@ def score(
     return call(operation, [*columns, literal(series)], gives="each_row", **parameters)
 
 
+def align(new: pl.Expr, old: pl.Expr) -> pl.Expr:
+    """Call the operation that gives models the labels of older ones; both are columns or scalar literals of models."""
+    return call("align_labels", [new.alias("align_labels"), old], gives="each_row")
+
+
 def is_model(series: pl.Series, kind: str) -> bool:
     """Whether these are models of a kind; null where a group could not be fitted."""
     dtype = series.dtype  # made anew each time that it is asked for

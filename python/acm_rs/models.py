@@ -12,7 +12,7 @@ import io
 import os
 import struct
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -102,12 +102,15 @@ class Model:
         DataFrame
             A column for each score, under the name of the operation; for a fleet also the key.
         """
+        return self._apply(frame, self.scores)
+
+    def _apply(self, frame: Any, operations: Mapping[str, Callable[..., pl.Expr]]) -> pl.DataFrame:
         readings, names, keys = _read(type(self).__name__, frame, self.columns, self.by)
         if keys is not None:
             readings = readings.with_columns(keys)
         with span("score", f"{self.kind}_score", rows=readings.height, columns=len(names)):
-            scores = [operation(self.columns, self).alias(name) for name, operation in self.scores.items()]
-            return readings.select(*([keys.name] if keys is not None else []), *scores)
+            results = [operation(self.columns, self).alias(name) for name, operation in operations.items()]
+            return readings.select(*([keys.name] if keys is not None else []), *results)
 
     def thresholds(self, healthy: Any, *, false_alarm_rate: float = 0.01) -> pl.DataFrame:
         """Limits that the scores of healthy rows exceed at a stated rate.
@@ -196,6 +199,23 @@ class Model:
                 f"acm.{cls.__name__}.load: {str(path)!r} holds a {type(model).__name__}; load it with that"
             )
         return model
+
+    def _aligned(self, old: Model) -> tuple[Self, pl.DataFrame]:
+        """Give the components the labels of an older model of this class; each model of a fleet those of its key."""
+        name = f"{type(self).__name__}.align_labels"
+        if type(old) is not type(self):
+            raise _checks.mistyped(name, "old", f"a {type(self).__name__}", old)
+        if (self.by is None) != (old.by is None):
+            raise _checks.invalid(name, "old", "one model for one model, and a fleet for a fleet", old)
+        theirs = old.data.rename({old.kind: "old"})
+        if self.by is None or old.by is None:
+            pairs = self.data.hstack(theirs)
+        else:
+            pairs = self.data.join(theirs, left_on=self.by, right_on=old.by, how="left", maintain_order="left")
+        aligned = pairs.select(*([] if self.by is None else [self.by]), _models.align(pl.col(self.kind), pl.col("old")))
+        aligned = aligned.unnest("align_labels")
+        mapping = aligned.drop("model").explode("mapping").unnest("mapping").drop_nulls("label")
+        return type(self)(aligned.drop("mapping"), by=self.by), mapping
 
     # --- what was learnt ---------------------------------------------------------------------------------------------
 

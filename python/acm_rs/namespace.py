@@ -1,4 +1,4 @@
-"""The expression namespace `acm`: every function of `acm_rs.features` and `acm_rs.detectors` as a method."""
+"""The expression namespace `acm`: the functions of `features`, `detectors` and `regimes` as methods."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, cast
 
 import polars as pl
 
-from acm_rs import detectors, features
+from acm_rs import detectors, features, regimes
 from acm_rs._models import IntoFitted, OnUnknown
 from acm_rs.detectors.ar1 import Fuse
 from acm_rs.detectors.cusum import State
@@ -19,6 +19,7 @@ from acm_rs.features.filling import FillMethod, Values
 from acm_rs.features.rolling import Bands, IntoTime, WindowSize
 from acm_rs.features.scaling import Model
 from acm_rs.features.seasonal import PERIODS, Formula, IntoModel, Periods
+from acm_rs.regimes.labels import Health, IntoModels
 
 __all__ = ["AcmNamespace", "col"]
 
@@ -516,6 +517,82 @@ class AcmNamespace:
     ) -> pl.Expr:
         """How unusual each row is. See :func:`acm_rs.isolation_forest_score`."""
         return detectors.isolation_forest_score(self._expr, model, by=by, on_unknown=on_unknown)
+
+    def align_labels(self, old: IntoModels) -> pl.Expr:
+        """Models with the labels of older ones. See :func:`acm_rs.align_labels`."""
+        return regimes.align_labels(self._expr, old)
+
+    def kmeans_distance(
+        self, model: IntoFitted, *, by: str | pl.Expr | None = None, on_unknown: OnUnknown = "null"
+    ) -> pl.Expr:
+        """Distance of each row from the nearest centre. See :func:`acm_rs.kmeans_distance`."""
+        return regimes.kmeans_distance(self._expr, model, by=by, on_unknown=on_unknown)
+
+    def kmeans_fit(
+        self,
+        k: int,
+        *,
+        n_init: int = 10,
+        max_iter: int = 300,
+        tol: float = 1e-4,
+        init: Any = None,
+        seed: int = 42,
+        scale: Literal["standard", "robust", "none"] = "standard",
+        min_present: float = 1.0,
+        strict: bool = True,
+    ) -> pl.Expr:
+        """Centres of k regimes of all columns: a model. See :func:`acm_rs.kmeans_fit`."""
+        return regimes.kmeans_fit(
+            self._expr,
+            k,
+            n_init=n_init,
+            max_iter=max_iter,
+            tol=tol,
+            init=init,
+            seed=seed,
+            scale=scale,
+            min_present=min_present,
+            strict=strict,
+        )
+
+    def kmeans_label(
+        self, model: IntoFitted, *, by: str | pl.Expr | None = None, on_unknown: OnUnknown = "null"
+    ) -> pl.Expr:
+        """Nearest centre of each row. See :func:`acm_rs.kmeans_label`."""
+        return regimes.kmeans_label(self._expr, model, by=by, on_unknown=on_unknown)
+
+    def smooth_labels(
+        self,
+        window_size: WindowSize = 7,
+        *,
+        passes: int = 1,
+        preserve_unknown: bool = True,
+        health: Health = None,
+        by: IntoTime = None,
+    ) -> pl.Expr:
+        """Most frequent label of the window about each row. See :func:`acm_rs.smooth_labels`."""
+        return regimes.smooth_labels(
+            self._expr, window_size, passes=passes, preserve_unknown=preserve_unknown, health=health, by=by
+        )
+
+    def smooth_transitions(self, min_dwell: WindowSize, *, health: Health = None, by: IntoTime = None) -> pl.Expr:
+        """Labels without short visits. See :func:`acm_rs.smooth_transitions`."""
+        return regimes.smooth_transitions(self._expr, min_dwell, health=health, by=by)
+
+    def transient_states(
+        self,
+        labels: str | pl.Expr | None = None,
+        *,
+        window_size: int = 5,
+        high: float = 3.0,
+        trip: float = 5.0,
+        lag: int = 3,
+        weights: Mapping[str, float] | None = None,
+    ) -> pl.Expr:
+        """Steady, transient, startup, shutdown or trip. See :func:`acm_rs.transient_states`."""
+        return regimes.transient_states(
+            self._expr, labels, window_size=window_size, high=high, trip=trip, lag=lag, weights=weights
+        )
 
 
 if TYPE_CHECKING:

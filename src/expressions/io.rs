@@ -3,6 +3,8 @@
 //! It decides what missing means: null, NaN, +inf and -inf are missing and reach the kernels as NaN; a result that is not
 //! finite, or not finite as a Float32, becomes null. Float32 stays Float32; every other numeric dtype becomes Float64.
 
+use std::collections::HashMap;
+use std::hash::Hash;
 use std::sync::LazyLock;
 
 use chrono::{DateTime, Offset, TimeZone};
@@ -13,6 +15,7 @@ use polars_arrow::bitmap::{Bitmap, MutableBitmap};
 use rayon::{ThreadPool, ThreadPoolBuilder};
 
 use crate::kernels::features::rolling::{Sink, Source};
+use crate::kernels::regimes::MISSING;
 use crate::kernels::simd::all_finite;
 
 /// The threads of calls with many columns: made on first use, so that a process may fork before.
@@ -303,6 +306,110 @@ pub fn booleans(name: PlSmallStr, rows: usize, values: Vec<u8>, present: Vec<u8>
     let validity = Some(present).filter(|present| present.unset_bits() > 0);
     let values = BooleanArray::new(ArrowDataType::Boolean, Bitmap::from_u8_vec(values, rows), validity);
     BooleanChunked::with_chunk(name, values).into_series()
+}
+
+/// What labels are compared as: integers or text, in whose order they are.
+pub fn label_kind(operation: &str, column: &str, dtype: &DataType) -> PolarsResult<DataType> {
+    match dtype {
+        DataType::Null | DataType::Boolean => Ok(DataType::Int128),
+        dtype if dtype.is_integer() => Ok(DataType::Int128),
+        DataType::String | DataType::Categorical(..) | DataType::Enum(..) => Ok(DataType::String),
+        dtype => {
+            let column = if column.is_empty() { "the column".into() } else { format!("column `{column}`") };
+            let text = format!("{column} has dtype {dtype}; labels are integers, text or booleans: cast it first");
+            Err(error(operation, text))
+        }
+    }
+}
+
+/// Labels of rows as the kernels take them: codes in the order of what they stand for; a null is [`MISSING`].
+pub struct Labels<'a> {
+    series: &'a Series,
+    pub codes: Vec<u32>,
+    /// For each code a row that has it.
+    rows: Vec<IdxSize>,
+    unknown: Option<u32>,
+}
+
+impl<'a> Labels<'a> {
+    pub fn new(operation: &str, series: &'a Series) -> PolarsResult<Self> {
+        let kind = label_kind(operation, series.name(), series.dtype())?;
+        let (codes, rows, unknown) = match (series.dtype(), kind) {
+            // in the order of its categories
+            (DataType::Enum(..), _) => {
+                let physical = series.to_physical_repr().cast(&DataType::UInt32)?;
+                let (codes, rows, _) = encoded(physical.u32()?.iter());
+                (codes, rows, None)
+            }
+            (_, DataType::String) => {
+                let texts = series.cast(&DataType::String)?;
+                let (codes, rows, _) = encoded(texts.str()?.iter());
+                (codes, rows, None)
+            }
+            (_, kind) => {
+                let integers = series.cast(&kind)?;
+                let (codes, rows, keys) = encoded(integers.i128()?.iter());
+                (codes, rows, keys.binary_search(&-1).ok().map(|code| code as u32))
+            }
+        };
+        Ok(Self { series, codes, rows, unknown })
+    }
+
+    pub fn kinds(&self) -> usize {
+        self.rows.len()
+    }
+
+    /// The code of -1, which belongs to no regime.
+    pub fn unknown(&self) -> Option<u32> {
+        self.unknown
+    }
+
+    /// The label of each code.
+    pub fn texts(&self) -> PolarsResult<Vec<String>> {
+        let rows = IdxCa::from_vec("".into(), self.rows.clone());
+        let texts = self.series.take(&rows)?.cast(&DataType::String)?;
+        Ok(texts.str()?.iter().flatten().map(str::to_owned).collect())
+    }
+
+    /// The labels of the codes as they are now, of the dtype that they came with.
+    pub fn into_series(self) -> PolarsResult<Series> {
+        let row = |&code: &u32| (code != MISSING).then(|| self.rows[code as usize]);
+        let rows = IdxCa::from_iter_options(self.series.name().clone(), self.codes.iter().map(row));
+        self.series.take(&rows)
+    }
+}
+
+/// For each row the position of its key among all keys, which ascend; for each key a row, and the key.
+fn encoded<K: Copy + Ord + Hash>(keys: impl Iterator<Item = Option<K>>) -> (Vec<u32>, Vec<IdxSize>, Vec<K>) {
+    let mut known: HashMap<K, u32> = HashMap::new();
+    let mut found: Vec<(K, IdxSize)> = Vec::new();
+    let mut last: Option<(K, u32)> = None;
+    let mut codes: Vec<u32> = Vec::with_capacity(keys.size_hint().0);
+    for (row, key) in keys.enumerate() {
+        let Some(key) = key else {
+            codes.push(MISSING);
+            continue;
+        };
+        // runs of equal labels, which are the rule, are looked up once
+        let code = match last {
+            Some((other, code)) if other == key => code,
+            _ => *known.entry(key).or_insert_with(|| {
+                found.push((key, row as IdxSize));
+                found.len() as u32 - 1
+            }),
+        };
+        last = Some((key, code));
+        codes.push(code);
+    }
+    let mut order: Vec<usize> = (0..found.len()).collect();
+    order.sort_unstable_by_key(|&code| found[code].0);
+    let mut place = vec![0; found.len()];
+    for (at, &code) in order.iter().enumerate() {
+        place[code] = at as u32;
+    }
+    codes.iter_mut().filter(|code| **code != MISSING).for_each(|code| *code = place[*code as usize]);
+    let (keys, rows) = order.into_iter().map(|code| found[code]).unzip();
+    (codes, rows, keys)
 }
 
 /// Nanoseconds per unit of a `by` column, or an error if it is not one of times.

@@ -3,4 +3,6 @@
 mod detectors;
 mod features;
 mod io;
+mod learning;
 mod models;
+mod regimes;

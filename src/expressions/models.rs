@@ -201,7 +201,6 @@ impl<M: Model> Models<M> {
     pub fn new(operation: &str, inputs: &[Series], unknown_is_error: bool) -> PolarsResult<Self> {
         check_dtype::<M>(operation, inputs[1].dtype())?;
         let series = elements(operation, "model", &inputs[1])?;
-        let fields = series.struct_()?.fields_as_series();
         let (places, needed) = match inputs {
             [input, _, key, keys] => {
                 let keys = elements(operation, "model", keys)?;
@@ -213,23 +212,7 @@ impl<M: Model> Models<M> {
             }
             _ => (Places::One, vec![true]),
         };
-        let present = series.is_not_null();
-        let read = |row: usize| -> PolarsResult<Option<M>> {
-            if !needed[row] || !present.get(row).unwrap_or(false) {
-                return Ok(None);
-            }
-            let record = Record { operation, fields: &fields, row };
-            let (kind, format) = (record.text("kind")?, record.integer("format")?);
-            if kind != M::KIND {
-                return Err(error(operation, not_ours::<M>(&format!("a model of kind {kind:?}"))));
-            }
-            if format != M::FORMAT {
-                let got = format!("one of format {format}, this version reads format {}", M::FORMAT);
-                return Err(error(operation, not_ours::<M>(&got)));
-            }
-            M::from_record(&record).map(Some)
-        };
-        Ok(Self { models: (0..series.len()).map(read).collect::<PolarsResult<_>>()?, places })
+        Ok(Self { models: read(operation, &series, |row| needed[row])?, places })
     }
 
     /// The only one.
@@ -263,6 +246,32 @@ impl<M: Model> Models<M> {
             Some((k, from, row))
         })
     }
+}
+
+/// The models of a kind in a Series of them: those that are needed, None for the others and where there is none.
+pub fn read<M: Model>(
+    operation: &str,
+    series: &Series,
+    needed: impl Fn(usize) -> bool,
+) -> PolarsResult<Vec<Option<M>>> {
+    let fields = series.struct_()?.fields_as_series();
+    let present = series.is_not_null();
+    let read = |row: usize| -> PolarsResult<Option<M>> {
+        if !needed(row) || !present.get(row).unwrap_or(false) {
+            return Ok(None);
+        }
+        let record = Record { operation, fields: &fields, row };
+        let (kind, format) = (record.text("kind")?, record.integer("format")?);
+        if kind != M::KIND {
+            return Err(error(operation, not_ours::<M>(&format!("a model of kind {kind:?}"))));
+        }
+        if format != M::FORMAT {
+            let got = format!("one of format {format}, this version reads format {}", M::FORMAT);
+            return Err(error(operation, not_ours::<M>(&got)));
+        }
+        M::from_record(&record).map(Some)
+    };
+    (0..series.len()).map(read).collect()
 }
 
 /// What lies in the lists of a scalar literal; a column is itself, of one row.

@@ -1,9 +1,10 @@
 //! k-means: small cases by hand and by trying all partitions, a twin straight from the definition, hostile readings.
 
 use acm_rs::kernels::detectors::Score;
+use acm_rs::kernels::detectors::scaling::{Scale, Scaling};
 use acm_rs::kernels::matrix::{Matrix, Tile};
 use acm_rs::kernels::random::Stream;
-use acm_rs::kernels::regimes::kmeans::{Error, KMeans, Nearest, Params, fit};
+use acm_rs::kernels::regimes::kmeans::{Error, KMeans, Nearest, Output, Params, fit, fit_scaled};
 
 pub fn pool(threads: usize) -> rayon::ThreadPool {
     rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("threads")
@@ -279,30 +280,110 @@ fn refused() {
     assert!(Params::new(1, 1, 1, -1.0, 1).is_err() && Params::new(1, 1, 1, f64::NAN, 1).is_err());
 }
 
+fn unscaled(columns: usize) -> Scale {
+    Scale { center: vec![0.0; columns], scale: vec![1.0; columns] }
+}
+
 #[test]
-fn label_is_the_nearest_centre() {
+fn label_and_distance_are_of_the_nearest_centre() {
     let (rows, columns, k) = (300, 4, 6);
     let data = clusters(13, rows, columns, k, 1.0);
     let centers: Vec<Vec<f64>> = (0..k).map(|i| row(&data, rows, i * 7)).collect();
     let expected = labels(&data, rows, &centers);
-    let model = Nearest::new(&centers.concat(), columns);
-    let mut scratch = Vec::new();
+    let scale = Scale { center: vec![1.0, -2.0, 0.0, 1e3], scale: vec![1.0; columns] };
+    let mut scratch = vec![f64::NAN; 3];
     for from in (0..rows).step_by(100) {
         let tile = tile(&data, rows, from..from + 100);
-        let mut out = vec![f64::NAN; tile.stride()];
-        model.score(&tile, &mut scratch, &mut out);
-        for i in 0..100 {
-            assert_eq!(out[i], expected[from + i] as f64, "row {}", from + i);
+        for scale in [&unscaled(columns), &scale] {
+            let mut out = [Output::Label, Output::Distance].map(|output| {
+                let mut out = vec![f64::NAN; tile.stride()];
+                Nearest::new(scale, &centers.concat(), output).score(&tile, &mut scratch, &mut out);
+                out.into_iter()
+            });
+            for i in 0..100 {
+                let [label, distance] = [0, 1].map(|o: usize| out[o].next().expect("a row"));
+                assert_eq!(label, expected[from + i] as f64, "row {}", from + i);
+                let square = square(&row(&data, rows, from + i), &centers[expected[from + i]]);
+                assert!((distance - square.sqrt()).abs() < 1e-12, "row {}: {distance} {square}", from + i);
+            }
         }
     }
-    // equal distances, and distances whose squares do not fit a number
-    let label = |centers: &[f64], x: f64| {
-        let mut out = vec![f64::NAN; 8];
-        Nearest::new(centers, 1).score(&tile(&[x], 1, 0..1), &mut Vec::new(), &mut out);
-        out[0]
+}
+
+#[test]
+fn label_of_hostile_rows() {
+    // equal distances, distances whose squares do not fit a number, or are too small for one
+    let nearest = |centers: &[f64], x: f64| {
+        [Output::Label, Output::Distance].map(|output| {
+            let mut out = vec![f64::NAN; 8];
+            Nearest::new(&unscaled(1), centers, output).score(&tile(&[x], 1, 0..1), &mut Vec::new(), &mut out);
+            out[0]
+        })
     };
-    assert_eq!(label(&[1.0, -1.0], 0.0), 0.0);
-    assert_eq!(label(&[-1e290, 1e290], 1e300), 1.0);
-    assert_eq!(label(&[-f64::MAX, f64::MAX], f64::MAX), 1.0);
-    assert_eq!(label(&[0.0, 1e307, f64::MAX], 4e307), 1.0);
+    let close = |got: [f64; 2], expected: [f64; 2]| {
+        got[0] == expected[0] && (got[1] - expected[1]).abs() <= 1e-12 * expected[1]
+    };
+    for (centers, x, expected) in [
+        (&[1.0, -1.0][..], 0.0, [0.0, 1.0]),
+        (&[-1e290, 1e290], 1e300, [1.0, 1e300 - 1e290]),
+        (&[-f64::MAX, f64::MAX], f64::MAX, [1.0, 0.0]),
+        (&[0.0, 1e307, f64::MAX], 4e307, [1.0, 3e307]),
+        (&[0.0, 1e-300, 1e-290], 2e-300, [1.0, 1e-300]),
+    ] {
+        assert!(close(nearest(centers, x), expected), "{centers:?} {x}: {:?} {expected:?}", nearest(centers, x));
+    }
+    assert_eq!(nearest(&[-f64::MAX], f64::MAX), [0.0, f64::INFINITY]);
+}
+
+/// A column counts by its scale, not by its unit; the centres come back in the units of the readings.
+#[test]
+fn scaled() {
+    let (rows, columns, k) = (400, 3, 3);
+    let data = clusters(17, rows, columns, k, 5.0);
+    let matrix = Matrix::new(&data, rows, columns);
+    let plain = fitted(&data, rows, &params(k, 3), None);
+    let model = fit_scaled(matrix, Scaling::None, &params(k, 3), None, &pool(2)).expect("a fit");
+    assert_eq!((model.kmeans, model.scale), (plain, unscaled(columns)));
+    let units = [1e-3, 1.0, 1e6];
+    let other: Vec<f64> = (0..columns)
+        .flat_map(|j| (0..rows).map(move |i| (i, j)))
+        .map(|(i, j)| data[j * rows + i] * units[j] + 7.0 * units[j])
+        .collect();
+    for scaling in [Scaling::Standard, Scaling::Robust] {
+        let one = fit_scaled(matrix, scaling, &params(k, 3), None, &pool(2)).expect("a fit");
+        let two =
+            fit_scaled(Matrix::new(&other, rows, columns), scaling, &params(k, 3), None, &pool(1)).expect("a fit");
+        assert_eq!(one.kmeans.sizes, two.kmeans.sizes);
+        assert!((one.kmeans.inertia / two.kmeans.inertia - 1.0).abs() < 1e-9);
+        for (at, (a, b)) in one.kmeans.centers.iter().zip(&two.kmeans.centers).enumerate() {
+            let b = b / units[at % columns] - 7.0;
+            assert!((a - b).abs() < 1e-9, "{scaling:?} {at}: {a} {b}");
+        }
+        // means of the rows that are nearest
+        let nearest = Nearest::new(&one.scale, &one.kmeans.centers, Output::Label);
+        let (mut sums, mut counts) = (vec![0.0; k * columns], vec![0; k]);
+        for from in (0..rows).step_by(100) {
+            let mut out = vec![f64::NAN; 104];
+            nearest.score(&tile(&data, rows, from..from + 100), &mut Vec::new(), &mut out);
+            for (i, label) in out.iter().enumerate().take(100) {
+                counts[*label as usize] += 1;
+                (0..columns).for_each(|j| sums[*label as usize * columns + j] += data[j * rows + from + i]);
+            }
+        }
+        assert_eq!(counts, one.kmeans.sizes);
+        for (at, sum) in sums.iter().enumerate() {
+            let mean = sum / counts[at / columns] as f64;
+            assert!((mean - one.kmeans.centers[at]).abs() < 0.05, "{scaling:?} {at}: {mean}");
+        }
+        // its own centres are a start that is the end
+        let again = fit_scaled(matrix, scaling, &params(k, 1), Some(&one.kmeans.centers), &pool(1)).expect("a fit");
+        assert!(again.kmeans.inertia <= one.kmeans.inertia * (1.0 + 1e-12));
+    }
+    let huge = [f64::MAX, -f64::MAX, -f64::MAX, -f64::MAX];
+    let model = fit_scaled(Matrix::new(&huge, 4, 1), Scaling::Standard, &params(2, 3), None, &pool(1)).expect("a fit");
+    let mut centers = model.kmeans.centers;
+    centers.sort_by(f64::total_cmp);
+    assert!(centers[0] < -1.79e308 && centers[1] > 1.79e308, "{centers:?}");
+    let none = fit_scaled(Matrix::new(&[], 0, 2), Scaling::Standard, &params(1, 1), None, &pool(1));
+    assert_eq!(none, Err(Error::NoRows));
 }

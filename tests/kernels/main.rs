@@ -5,6 +5,7 @@
 
 mod accuracy;
 mod ar1;
+mod assignment;
 mod checks;
 mod cleaning;
 mod correlation;
@@ -25,6 +26,8 @@ mod regime;
 mod seasons;
 mod series;
 mod silhouette;
+mod smoothing;
 mod spectra;
 mod subject;
 mod table;
+mod transients;

@@ -15,8 +15,6 @@ from acm_rs.models import Model
 
 __all__ = ["GmmModel", "gmm_fit", "gmm_label", "gmm_score"]
 
-_LARGEST_SEED = 2**64 - 1
-
 
 def gmm_fit(
     expr: IntoColumns,
@@ -78,9 +76,9 @@ def gmm_fit(
     Expr
         One row: a struct named ``gmm_fit``. Besides what every model of many columns knows (``columns``, ``medians``,
         ``rows``, ``rows_left_out``, ``dropped`` and why), the ``center`` and ``scale`` of each column, the ``weights``,
-        ``means`` and ``covariances`` of scaled columns, component by component, the mean ``log_likelihood`` of a row,
-        ``bic``, ``iterations``, ``converged``, and the ``bic`` of each number of components (``tried_k``,
-        ``tried_bic``).
+        ``means`` and ``covariances`` of scaled columns, component by component, their ``labels`` (0 to k - 1), the mean
+        ``log_likelihood`` of a row, ``bic``, ``iterations``, ``converged``, and the ``bic`` of each number of
+        components (``tried_k``, ``tried_bic``).
 
     Notes
     -----
@@ -120,7 +118,7 @@ def gmm_fit(
         tol=_checks.number(name, "tol", tol, positive=False),
         reg_covar=_checks.number(name, "reg_covar", reg_covar, positive=False),
         init=None if init is None else _init(name, init, k, covariance),
-        seed=_checks.integer(name, "seed", seed, 0, _LARGEST_SEED),
+        seed=_checks.integer(name, "seed", seed, 0, _checks.LARGEST_SEED),
         min_present=_checks.share(name, "min_present", min_present),
         strict=_checks.flag(name, "strict", strict),
     )
@@ -146,8 +144,9 @@ def _init(name: str, value: object, k: int | None, covariance: str) -> tuple[lis
         raise _checks.invalid(name, "init", allowed, sorted(map(str, value)))
     if k is None:
         raise _checks.invalid(name, "k", "given together with `init`", k)
-    weights, means = (_numbers(name, value[part], part) for part in ("weights", "means"))
-    covariances = _numbers(name, value["covariances"], "covariances")
+    weights, means, covariances = (
+        _checks.numbers(name, f"init[{part!r}]", value[part]) for part in ("weights", "means", "covariances")
+    )
     columns = len(means[0]) // k if len(means[0]) % k == 0 else -1
     shapes = {
         "weights": (weights[1], (k,)),
@@ -160,21 +159,6 @@ def _init(name: str, value: object, k: int | None, covariance: str) -> tuple[lis
             words = " by ".join(["k", "columns", "columns"][: len(wanted)])
             raise _checks.invalid(name, f"init[{part!r}]", f"of shape {words} with k = {k}", value[part])
     return weights[0], means[0], covariances[0]
-
-
-def _numbers(name: str, value: Any, part: str) -> tuple[list[float], tuple[int, ...]]:
-    """Flat list and shape of nested lists, an array or a Series."""
-    nested = value.tolist() if hasattr(value, "tolist") else value.to_list() if hasattr(value, "to_list") else value
-    shape: list[int] = []
-    flat: list[Any] = list(nested) if isinstance(nested, (list, tuple)) else [nested]
-    shape.append(len(flat))
-    while flat and all(isinstance(v, (list, tuple)) for v in flat):
-        lengths = {len(v) for v in flat}
-        if len(lengths) != 1:
-            raise _checks.invalid(name, f"init[{part!r}]", "rows of one length", value)
-        shape.append(lengths.pop())
-        flat = [v for row in flat for v in row]
-    return [_checks.finite(name, f"init[{part!r}]", v) for v in flat], tuple(shape)
 
 
 def gmm_score(
@@ -257,8 +241,9 @@ def gmm_label(
     Returns
     -------
     Expr
-        Column named ``gmm_label``, Int64 from 0 on. Null where too few columns are present for the model's
-        ``min_present``, where no model applies, and where a reading lies so far away that no density fits.
+        Column named ``gmm_label``, Int64: the label of a component, from 0 on unless `align_labels` has changed it.
+        Null where too few columns are present for the model's ``min_present``, where no model applies, and where a
+        reading lies so far away that no density fits.
 
     Notes
     -----
@@ -341,6 +326,23 @@ class GmmModel(Model):
             )
 
         return cls._fit(frame, columns, by, fit)
+
+    def align_labels(self, old: GmmModel) -> tuple[Self, pl.DataFrame]:
+        """Give the components the labels of the nearest components of an older model.
+
+        Parameters
+        ----------
+        old : GmmModel
+            A model or, for a fleet, a fleet with the same keys; models without an old one keep their labels.
+
+        Returns
+        -------
+        GmmModel
+            The same model with the aligned labels.
+        DataFrame
+            ``label``, ``aligned`` and ``distance``, as of `acm_rs.align_labels`; for a fleet after the key.
+        """
+        return self._aligned(old)
 
     def gmm_score(self, **parameters: Any) -> pl.Expr:
         """`gmm_score` of the model's columns."""

@@ -60,6 +60,8 @@ FAMILIES = (
     "filling",
     "gmm",
     "isolation_forest",
+    "kmeans",
+    "labels",
     "omr",
     "pca",
     "quality",

@@ -144,21 +144,23 @@ def drift_trend(inputs: list[pl.Series], *, window_size: int) -> pl.Series:  # n
     return each(inputs, of)
 
 
-def _label_kind(name: str, field: Field) -> None:
+def label_kind(name: str, field: Field) -> None:
+    """Refuse what cannot be labels."""
     known = (pl.String, pl.Categorical, pl.Enum, pl.Boolean, pl.Null)
     if not field.dtype.is_integer() and not isinstance(field.dtype, known):
         dtype = _io.dtype_name(field.dtype)
-        text = f"column `{field.name}` has dtype {dtype}; labels are integers, text or booleans: cast it first"
+        column = f"column `{field.name}`" if field.name else "the column"
+        text = f"{column} has dtype {dtype}; labels are integers, text or booleans: cast it first"
         raise _io.error(name, text)
 
 
 def _volatility_dtype(name: str, fields: list[Field], **_parameters: Any) -> pl.DataType:
     if not isinstance(fields[0].dtype, pl.Struct):
-        _label_kind(name, fields[0])
+        label_kind(name, fields[0])
         return pl.Float64()
     columns = _io.struct_fields(name, fields[0])
     for column in columns:
-        _label_kind(name, column)
+        label_kind(name, column)
     return pl.Struct({column.name: pl.Float64() for column in columns})
 
 

@@ -14,12 +14,12 @@ import polars as pl
 
 from acm_rs.fallback import models
 from acm_rs.fallback._io import Floats
-from acm_rs.fallback._registry import Field, operation
+from acm_rs.fallback._registry import Dtype, Field, operation
 from acm_rs.fallback.models import FLAG, INTEGER, INTEGERS, LEARNT, NUMBER, NUMBERS, TEXT, Kind
 
 KIND = Kind(
     "gmm",
-    1,
+    2,
     LEARNT
     | {
         "center": NUMBERS,
@@ -28,6 +28,7 @@ KIND = Kind(
         "weights": NUMBERS,
         "means": NUMBERS,
         "covariances": NUMBERS,
+        "labels": INTEGERS,
         "log_likelihood": NUMBER,
         "bic": NUMBER,
         "iterations": INTEGER,
@@ -147,6 +148,7 @@ def _fit(
         "weights": mixture.weights_,
         "means": mixture.means_.ravel(),
         "covariances": mixture.covariances_.ravel(),
+        "labels": list(range(len(mixture.weights_))),
         "log_likelihood": float(mixture.score(z)),
         "bic": bic,
         "iterations": int(mixture.n_iter_),
@@ -238,16 +240,22 @@ def gmm_score(inputs: list[pl.Series], *, unknown_is_error: bool) -> pl.Series: 
     return models.score("gmm_score", KIND, inputs, 1, scorer, unknown_is_error=unknown_is_error)[0]
 
 
-def _label_dtype(name: str, fields: list[Field], **_parameters: Any) -> pl.DataType:
-    KIND.score_dtype(name, fields)
-    return pl.Int64()
+def label_dtype_of(kind: Kind) -> Dtype:
+    """Dtype of an operation that labels rows with models of this kind."""
+
+    def dtype(name: str, fields: list[Field], **_parameters: Any) -> pl.DataType:
+        kind.score_dtype(name, fields)
+        return pl.Int64()
+
+    return dtype
 
 
-@operation(dtype=_label_dtype)
+@operation(dtype=label_dtype_of(KIND))
 def gmm_label(inputs: list[pl.Series], *, unknown_is_error: bool) -> pl.Series:  # noqa: D103
     def scorer(model: dict[str, Any], cells: Floats, _positions: list[int]) -> Floats:
         logs = _logs(model, cells)
-        return np.where(np.isfinite(logs.max(axis=1)), logs.argmax(axis=1), np.nan)[:, None]
+        labels = np.array(model["labels"], dtype=np.float64)[logs.argmax(axis=1)]
+        return np.where(np.isfinite(logs.max(axis=1)), labels, np.nan)[:, None]
 
     labels = models.score("gmm_label", KIND, inputs, 1, scorer, unknown_is_error=unknown_is_error)[0]
     return labels.cast(pl.Int64)

@@ -68,6 +68,14 @@ class Kind(NamedTuple):
         if dtype != self.dtype:
             raise self.not_ours(operation, f"dtype {_io.dtype_name(dtype)}")
 
+    def check_format(self, operation: str, model: Mapping[str, Any]) -> None:
+        """Refuse a model of another kind or format."""
+        if model["kind"] != self.name:
+            raise self.not_ours(operation, f'a model of kind "{model["kind"]}"')
+        if model["format"] != self.format:
+            got = f"one of format {model['format']}, this version reads format {self.format}"
+            raise self.not_ours(operation, got)
+
     def not_ours(self, operation: str, got: str) -> Exception:
         """Build the error for something else than a model of this kind."""
         text = f"`model` must be what `{self.name}_fit` gives, got {got}; fit it with this version of acm_rs"
@@ -109,11 +117,8 @@ class Models:
         for k, model in enumerate(self.models):
             if model is None or k not in needed:
                 self.models[k] = None
-            elif model["kind"] != kind.name:
-                raise kind.not_ours(operation, f'a model of kind "{model["kind"]}"')
-            elif model["format"] != kind.format:
-                got = f"one of format {model['format']}, this version reads format {kind.format}"
-                raise kind.not_ours(operation, got)
+            else:
+                kind.check_format(operation, model)
 
     def groups(self) -> Iterator[tuple[dict[str, Any], Any]]:
         """Give each model with the rows that go with it, as an index."""
@@ -206,20 +211,7 @@ def fit(
     columns = _io.struct_columns(inputs[0])
     cells = np.column_stack([_io.read(column) for column in columns])
     rows = cells.shape[0]
-    kept, dropped = list(range(len(columns))), {}
-    left = np.arange(rows)
-    while True:
-        before = len(kept), len(left)
-        for j in list(kept):
-            present = cells[left, j]
-            present = present[~np.isnan(present)]
-            if not len(present) or (present == present[0]).all():
-                dropped[j] = "constant" if len(present) else "missing"
-                kept.remove(j)
-        needed = max(int(np.ceil(min_present * len(kept))), 1)
-        left = left[(~np.isnan(cells[left][:, kept])).sum(axis=1) >= needed]
-        if (len(kept), len(left)) == before:
-            break
+    kept, dropped, left = teaching(cells, min_present)
     cells = cells[left][:, kept]
     name = inputs[0].name
     try:
@@ -247,6 +239,24 @@ def fit(
         "dropped_because": [dropped[j] for j in sorted(dropped)],
     }
     return kind.series(name, learnt | own)
+
+
+def teaching(cells: Floats, min_present: float) -> tuple[list[int], dict[int, str], Rows]:
+    """Columns that change, why the others are dropped, and the rows that know enough of those columns."""
+    kept, dropped = list(range(cells.shape[1])), {}
+    left = np.arange(len(cells))
+    while True:
+        before = len(kept), len(left)
+        for j in list(kept):
+            present = cells[left, j]
+            present = present[~np.isnan(present)]
+            if not len(present) or (present == present[0]).all():
+                dropped[j] = "constant" if len(present) else "missing"
+                kept.remove(j)
+        needed = max(int(np.ceil(min_present * len(kept))), 1)
+        left = left[(~np.isnan(cells[left][:, kept])).sum(axis=1) >= needed]
+        if (len(kept), len(left)) == before:
+            return kept, dropped, left
 
 
 def elements(operation: str, parameter: str, series: pl.Series) -> pl.Series:

@@ -8,8 +8,8 @@ use polars::prelude::*;
 use pyo3_polars::derive::polars_expr;
 use serde::Deserialize;
 
-use super::{fit_field, numeric_fields, score_dtype};
 use crate::expressions::io::{Column, POOL, Results, error, float_of, struct_columns};
+use crate::expressions::learning::{fit_field, numeric_fields, score_dtype};
 use crate::expressions::models::{self, Model, Models, Part, Record, Value};
 use crate::kernels::detectors::ar1::{self, Ar1, FUSE_ROWS, Fuse, Measure, Rule, Scratch};
 use crate::kernels::features::rolling::{Sink, Source};

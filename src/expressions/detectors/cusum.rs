@@ -7,10 +7,10 @@ use polars::prelude::*;
 use pyo3_polars::derive::polars_expr;
 use serde::Deserialize;
 
-use super::numeric_fields;
 use crate::expressions::features::columns::{Readings, each};
 use crate::expressions::features::rolling::one_each_field;
-use crate::expressions::io::{Column, POOL, Results, booleans, error, struct_columns};
+use crate::expressions::io::{Column, POOL, Results, booleans, error, label_kind, struct_columns};
+use crate::expressions::learning::numeric_fields;
 use crate::expressions::models::elements;
 use crate::kernels::detectors::cusum::{self, Path, Rule, State, Subject};
 use crate::kernels::features::rolling::{Sink, Source};
@@ -206,20 +206,6 @@ fn drift_trend(inputs: &[Series], kwargs: LastKwargs) -> PolarsResult<Series> {
         let readings = Readings::new("drift_trend", &s.tail(Some(rows)))?;
         Ok(readings.floats(s.name(), &[cusum::drift_trend(&readings.values, rows)]))
     })
-}
-
-/// What labels are compared as.
-fn label_kind(operation: &str, column: &str, dtype: &DataType) -> PolarsResult<DataType> {
-    match dtype {
-        DataType::Null | DataType::Boolean => Ok(DataType::Int128),
-        dtype if dtype.is_integer() => Ok(DataType::Int128),
-        DataType::String | DataType::Categorical(..) | DataType::Enum(..) => Ok(DataType::String),
-        dtype => {
-            let text =
-                format!("column `{column}` has dtype {dtype}; labels are integers, text or booleans: cast it first");
-            Err(error(operation, text))
-        }
-    }
 }
 
 fn regime_volatility_field(fields: &[Field]) -> PolarsResult<Field> {

@@ -4,16 +4,20 @@ use polars::prelude::*;
 use pyo3_polars::derive::polars_expr;
 use serde::Deserialize;
 
-use super::{Detector, Learnt, ScoreKwargs, Scorer, fit, fit_field, numeric_fields, score, score_field, single};
 use crate::expressions::io::{POOL, error};
-use crate::expressions::models::{self, Model, Part, Record, Value};
+use crate::expressions::learning::{Detector, Learnt, ScoreKwargs, Scorer, fit, fit_field, score, score_field, single};
+use crate::expressions::models::{Model, Part, Record, Value};
+use crate::expressions::regimes::alignment::{Components, label_field};
+use crate::kernels::detectors::Labelled;
 use crate::kernels::detectors::gmm::{self, Covariance, Mixture, Output, Parameters, Params};
 use crate::kernels::detectors::scaling::{Scale, Scaling};
 use crate::learnt_parts;
 
-struct GmmModel {
+pub struct GmmModel {
     learnt: Learnt,
     mixture: Mixture,
+    /// Of each component.
+    labels: Vec<i64>,
 }
 
 fn covariance_of(word: &str) -> Option<Covariance> {
@@ -26,7 +30,7 @@ fn covariance_of(word: &str) -> Option<Covariance> {
 
 impl Model for GmmModel {
     const KIND: &'static str = "gmm";
-    const FORMAT: i64 = 1;
+    const FORMAT: i64 = 2;
     const PARTS: &'static [(&'static str, Part)] = learnt_parts!(
         "center": Numbers,
         "scale": Numbers,
@@ -34,6 +38,7 @@ impl Model for GmmModel {
         "weights": Numbers,
         "means": Numbers,
         "covariances": Numbers,
+        "labels": Integers,
         "log_likelihood": Number,
         "bic": Number,
         "iterations": Integer,
@@ -57,6 +62,7 @@ impl Model for GmmModel {
             Value::Numbers(parameters.weights.clone()),
             Value::Numbers(parameters.means.clone()),
             Value::Numbers(parameters.covariances.clone()),
+            Value::Integers(self.labels.clone()),
             Value::Number(*log_likelihood),
             Value::Number(*bic),
             Value::Integer(*iterations as i64),
@@ -74,6 +80,10 @@ impl Model for GmmModel {
         if k == 0 {
             return Err(record.damaged("weights"));
         }
+        let labels = record.integers("labels")?;
+        if labels.len() != k {
+            return Err(record.damaged("labels"));
+        }
         let mixture = Mixture {
             scale: Scale { center: record.known("center", columns)?, scale: record.known("scale", columns)? },
             covariance,
@@ -88,13 +98,37 @@ impl Model for GmmModel {
             converged: record.flag("converged")?,
             tried: record.integers("tried_k")?.iter().map(|&k| k as usize).zip(record.numbers("tried_bic")?).collect(),
         };
-        Ok(Self { learnt, mixture })
+        Ok(Self { learnt, mixture, labels })
     }
 }
 
 impl Detector for GmmModel {
     fn learnt(&self) -> &Learnt {
         &self.learnt
+    }
+}
+
+impl Components for GmmModel {
+    fn scale(&self) -> &Scale {
+        &self.mixture.scale
+    }
+
+    fn centers(&self) -> Vec<f64> {
+        self.mixture.scale.restore_rows(&self.mixture.parameters.means)
+    }
+
+    fn labels(&self) -> &[i64] {
+        &self.labels
+    }
+
+    fn reorder(&mut self, order: &[usize], labels: Vec<i64>) {
+        let k = order.len();
+        let Parameters { weights, means, covariances } = &mut self.mixture.parameters;
+        for part in [weights, means, covariances] {
+            let size = part.len() / k;
+            *part = order.iter().flat_map(|&c| &part[c * size..(c + 1) * size]).copied().collect();
+        }
+        self.labels = labels;
     }
 }
 
@@ -131,7 +165,10 @@ fn gmm_fit(inputs: &[Series], kwargs: GmmFitKwargs) -> PolarsResult<Series> {
     let params = params.map_err(|e| error(NAME, e))?;
     let init = kwargs.init.map(|(weights, means, covariances)| Parameters { weights, means, covariances });
     fit(NAME, &inputs[0], kwargs.min_present, kwargs.strict, |matrix, learnt| {
-        gmm::fit(matrix, &params, init.as_ref(), &POOL).map(|mixture| GmmModel { learnt, mixture })
+        gmm::fit(matrix, &params, init.as_ref(), &POOL).map(|mixture| {
+            let labels = (0..mixture.parameters.weights.len() as i64).collect();
+            GmmModel { learnt, mixture, labels }
+        })
     })
 }
 
@@ -141,7 +178,11 @@ fn gmm_score_field(fields: &[Field]) -> PolarsResult<Field> {
 
 fn rows(operation: &str, inputs: &[Series], kwargs: &ScoreKwargs, output: Output) -> PolarsResult<Series> {
     single(score::<GmmModel>(operation, inputs, kwargs.unknown_is_error, 1, |model, _| {
-        gmm::Scorer::new(&model.mixture, output).map(Scorer::new).map_err(|e| error(operation, e))
+        let scorer = gmm::Scorer::new(&model.mixture, output).map_err(|e| error(operation, e))?;
+        Ok(match output {
+            Output::Score => Scorer::new(scorer),
+            Output::Label => Scorer::new(Labelled::new(scorer, &model.labels)),
+        })
     })?)
 }
 
@@ -151,9 +192,7 @@ fn gmm_score(inputs: &[Series], kwargs: ScoreKwargs) -> PolarsResult<Series> {
 }
 
 fn gmm_label_field(fields: &[Field]) -> PolarsResult<Field> {
-    models::check_dtype::<GmmModel>("gmm_label", fields[1].dtype())?;
-    numeric_fields("gmm_label", &fields[0])?;
-    Ok(Field::new(fields[0].name().clone(), DataType::Int64))
+    label_field::<GmmModel>("gmm_label", fields)
 }
 
 #[polars_expr(output_type_func=gmm_label_field)]

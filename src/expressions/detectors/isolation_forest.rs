@@ -4,8 +4,8 @@ use polars::prelude::*;
 use pyo3_polars::derive::polars_expr;
 use serde::Deserialize;
 
-use super::{Detector, Learnt, ScoreKwargs, Scorer, fit, fit_field, score, score_field, single};
 use crate::expressions::io::{POOL, error};
+use crate::expressions::learning::{Detector, Learnt, ScoreKwargs, Scorer, fit, fit_field, score, score_field, single};
 use crate::expressions::models::{Model, Part, Record, Value};
 use crate::kernels::detectors::isolation_forest::{self as kernel, Forest, Plan};
 

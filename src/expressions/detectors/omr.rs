@@ -5,8 +5,10 @@ use pyo3_polars::derive::polars_expr;
 use serde::Deserialize;
 
 use super::pca::{components, named};
-use super::{Detector, Learnt, Scorer, fit, fit_field, numeric_fields, score, score_dtype, score_field, single};
 use crate::expressions::io::{POOL, error, struct_columns};
+use crate::expressions::learning::{
+    Detector, Learnt, Scorer, fit, fit_field, numeric_fields, score, score_dtype, score_field, single,
+};
 use crate::expressions::models::{Model, Part, Record, Value, check_dtype};
 use crate::kernels::detectors::omr::{self as kernel, Method, Omr, Reconstruction, Statistic};
 use crate::kernels::params::number;

@@ -4,10 +4,10 @@ use polars::prelude::*;
 use pyo3_polars::derive::polars_expr;
 use serde::Deserialize;
 
-use super::{
+use crate::expressions::io::{POOL, error, struct_columns};
+use crate::expressions::learning::{
     Detector, Learnt, ScoreKwargs, Scorer, fit, fit_field, numeric_fields, score, score_dtype, score_field, single,
 };
-use crate::expressions::io::{POOL, error, struct_columns};
 use crate::expressions::models::{Model, Part, Record, Value, check_dtype};
 use crate::kernels::detectors::pca::{self as kernel, Pca, Scale, Statistic};
 

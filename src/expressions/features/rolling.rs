@@ -73,7 +73,7 @@ enum Order {
 }
 
 /// The times of the second input, where there is one.
-pub(super) fn by(operation: &str, inputs: &[Series]) -> PolarsResult<Option<Vec<i64>>> {
+pub(in crate::expressions) fn by(operation: &str, inputs: &[Series]) -> PolarsResult<Option<Vec<i64>>> {
     inputs.get(1).map(|s| times(operation, s, inputs[0].len())).transpose()
 }
 
@@ -108,7 +108,7 @@ pub(super) fn struct_of(input: &Series, fields: Vec<Series>) -> PolarsResult<Ser
 }
 
 /// Refuses at schema time what [`by`] would refuse for its dtype.
-pub(super) fn check_by(operation: &str, fields: &[Field]) -> PolarsResult<()> {
+pub(in crate::expressions) fn check_by(operation: &str, fields: &[Field]) -> PolarsResult<()> {
     fields.get(1).map_or(Ok(()), |field| time_unit(operation, field.name(), field.dtype()).map(drop))
 }
 

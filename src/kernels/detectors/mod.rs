@@ -23,3 +23,26 @@ pub trait Score: Sync {
     /// kept from call to call and may hold anything.
     fn score(&self, tile: &Tile, scratch: &mut Vec<f64>, out: &mut [f64]);
 }
+
+/// Gives the labels of components instead of their numbers.
+pub struct Labelled<S> {
+    score: S,
+    labels: Vec<f64>,
+}
+
+impl<S: Score> Labelled<S> {
+    pub fn new(score: S, labels: &[i64]) -> Self {
+        Self { score, labels: labels.iter().map(|&label| label as f64).collect() }
+    }
+}
+
+impl<S: Score> Score for Labelled<S> {
+    fn results(&self) -> usize {
+        self.score.results()
+    }
+
+    fn score(&self, tile: &Tile, scratch: &mut Vec<f64>, out: &mut [f64]) {
+        self.score.score(tile, scratch, out);
+        out.iter_mut().filter(|v| !v.is_nan()).for_each(|v| *v = self.labels[*v as usize]);
+    }
+}

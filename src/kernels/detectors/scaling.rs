@@ -72,6 +72,33 @@ impl Scale {
             *out = x / scale - center / scale;
         }
     }
+
+    /// Rows one after the other, scaled.
+    ///
+    /// # Panics
+    /// If there is no column.
+    pub fn convert_rows(&self, rows: &[f64]) -> Vec<f64> {
+        let mut out = vec![0.0; rows.len()];
+        for (at, (x, out)) in rows.iter().zip(&mut out).enumerate() {
+            self.convert(at % self.center.len(), std::slice::from_ref(x), std::slice::from_mut(out));
+        }
+        out
+    }
+
+    /// Scaled rows one after the other, in the units of the readings.
+    ///
+    /// # Panics
+    /// If there is no column.
+    pub fn restore_rows(&self, rows: &[f64]) -> Vec<f64> {
+        let restored = |(at, z): (usize, &f64)| {
+            let (center, scale) = (self.center[at % self.center.len()], self.scale[at % self.center.len()]);
+            let x = z * scale + center;
+            // two huge numbers of unlike signs
+            let x = if x.is_finite() { x } else { (z / 2.0 * scale + center / 2.0) * 2.0 };
+            x.clamp(-f64::MAX, f64::MAX)
+        };
+        rows.iter().enumerate().map(restored).collect()
+    }
 }
 
 /// A column that never changes has no scale of its own.

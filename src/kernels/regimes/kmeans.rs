@@ -27,7 +27,7 @@
 use std::fmt;
 
 use crate::kernels::detectors::Score;
-use crate::kernels::detectors::scaling::mean_and_std;
+use crate::kernels::detectors::scaling::{Scale, Scaling, mean_and_std};
 use crate::kernels::elementary::power_of_two_below;
 use crate::kernels::matrix::{Cells, FIT_ROWS, Matrix, Tile, Tiles};
 use crate::kernels::parallel;
@@ -572,23 +572,80 @@ impl Kernel for Nearer<'_> {
     }
 }
 
-/// Labels of rows: the nearest centre.
+/// Centres in the units of the readings, with the scaling of columns under which they were found.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Model {
+    pub scale: Scale,
+    /// The inertia is one of scaled columns.
+    pub kmeans: KMeans,
+}
+
+/// [`fit`] of scaled columns; `init` and the centres that come back are in the units of the readings.
+pub fn fit_scaled(
+    matrix: Matrix<'_>,
+    scaling: Scaling,
+    params: &Params,
+    init: Option<&[f64]>,
+    pool: &rayon::ThreadPool,
+) -> Result<Model, Error> {
+    let (rows, columns) = (matrix.rows(), matrix.columns());
+    if rows == 0 {
+        return Err(Error::NoRows);
+    }
+    let scale = Scale::fit(matrix, scaling, pool);
+    if scaling == Scaling::None {
+        return Ok(Model { scale, kmeans: fit(matrix, params, init, pool)? });
+    }
+    let mut data = vec![0.0; rows * columns];
+    for (j, out) in data.chunks_exact_mut(rows).enumerate() {
+        scale.convert(j, matrix.column(j), out);
+    }
+    // a start of another number of columns is refused by the fit
+    let init = init.map(|init| scale.convert_rows(init));
+    let mut kmeans = fit(Matrix::new(&data, rows, columns), params, init.as_deref(), pool)?;
+    kmeans.centers = scale.restore_rows(&kmeans.centers);
+    Ok(Model { scale, kmeans })
+}
+
+/// What a row gets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Output {
+    /// The number of the nearest centre, from 0 on.
+    Label,
+    /// The distance to it, in scaled units; infinite where it does not fit a number.
+    Distance,
+}
+
+/// Centres ready to label rows.
 pub struct Nearest {
+    scale: Scale,
+    /// Multiplies scaled readings, so that squares of small ones are numbers.
+    power: f64,
+    /// Scaled and multiplied.
     centers: Vec<f64>,
     interleaved: Vec<f64>,
     k: usize,
+    output: Output,
 }
 
 impl Nearest {
+    /// Of centres in the units of the readings.
+    ///
     /// # Panics
-    /// If the centres have no common number of columns.
-    pub fn new(centers: &[f64], columns: usize) -> Self {
+    /// If there is no column, or no centre of all columns.
+    pub fn new(scale: &Scale, centers: &[f64], output: Output) -> Self {
+        let columns = scale.center.len();
         assert!(columns > 0 && centers.len().is_multiple_of(columns), "centres of {columns} columns");
-        Self { centers: centers.to_vec(), interleaved: interleave(centers, columns), k: centers.len() / columns }
+        let mut centers = scale.convert_rows(centers);
+        let power = power_of_two_below(centers.iter().fold(0.0, |most, v| v.abs().max(most)));
+        centers.iter_mut().for_each(|v| *v *= power);
+        let (interleaved, k) = (interleave(&centers, columns), centers.len() / columns);
+        Self { scale: scale.clone(), power, centers, interleaved, k, output }
     }
 
-    /// Where the squares of huge differences do not fit a number: compared after a division by the largest of them.
-    fn label_of_huge(&self, x: impl Fn(usize) -> f64) -> f64 {
+    /// Label and distance where the squares of huge differences do not fit a number: compared after a division by the
+    /// largest of them.
+    fn nearest_of_huge(&self, x: impl Fn(usize) -> f64) -> (f64, f64) {
         let columns = self.centers.len() / self.k;
         // halves, because the difference of two huge numbers of unlike signs does not fit either
         let halves =
@@ -602,7 +659,7 @@ impl Nearest {
                 (label, least) = (c, square);
             }
         }
-        label as f64
+        (label as f64, least.sqrt() / power * 2.0)
     }
 }
 
@@ -611,29 +668,47 @@ impl Score for Nearest {
         1
     }
 
-    fn score(&self, tile: &Tile, _: &mut Vec<f64>, out: &mut [f64]) {
-        struct Label<'a>(&'a Nearest, Cells<'a>, &'a mut [f64]);
+    fn score(&self, tile: &Tile, scratch: &mut Vec<f64>, out: &mut [f64]) {
+        struct Run<'a> {
+            cells: Cells<'a>,
+            centers: &'a [f64],
+            k: usize,
+            labels: &'a mut [f64],
+            squares: &'a mut [f64],
+        }
 
-        impl Kernel for Label<'_> {
+        impl Kernel for Run<'_> {
             type Output = ();
 
             #[inline(always)]
             fn run<S: Simd>(self, s: S) {
-                let Self(model, cells, out) = self;
-                for at in (0..cells.stride).step_by(LANES) {
-                    let (label, least) = nearest(s, cells, at, &model.interleaved, model.k);
-                    s.store_at(label, out, at);
-                    if !s.all(s.lt(least, s.splat(f64::INFINITY))) {
-                        for (lane, least) in s.to_array(least).into_iter().enumerate() {
-                            if least == f64::INFINITY {
-                                out[at + lane] = model.label_of_huge(|j| cells.data[j * cells.stride + at + lane]);
-                            }
-                        }
-                    }
+                for at in (0..self.cells.stride).step_by(LANES) {
+                    let (label, least) = nearest(s, self.cells, at, self.centers, self.k);
+                    s.store_at(label, self.labels, at);
+                    s.store_at(least, self.squares, at);
                 }
             }
         }
 
-        dispatch(Label(self, tile.cells(), out));
+        let (stride, columns) = (tile.stride(), tile.columns());
+        scratch.resize((columns + 1) * stride, 0.0);
+        let (cells, squares) = scratch.split_at_mut(columns * stride);
+        for (j, cells) in cells.chunks_exact_mut(stride).enumerate() {
+            self.scale.convert(j, tile.column(j), cells);
+            cells.iter_mut().for_each(|v| *v *= self.power);
+        }
+        let cells = Cells { data: cells, rows: tile.rows(), stride };
+        dispatch(Run { cells, centers: &self.interleaved, k: self.k, labels: out, squares });
+        for (i, (out, &mut square)) in out.iter_mut().zip(squares).enumerate() {
+            let (label, distance) = if square < f64::INFINITY {
+                (*out, square.sqrt())
+            } else {
+                self.nearest_of_huge(|j| cells.data[j * stride + i])
+            };
+            *out = match self.output {
+                Output::Label => label,
+                Output::Distance => distance / self.power,
+            };
+        }
     }
 }
