@@ -4,8 +4,8 @@ use acm_rs::kernels::detectors::Score;
 use acm_rs::kernels::detectors::scaling::Scaling;
 use acm_rs::kernels::matrix::Matrix;
 use acm_rs::kernels::random::Stream;
-use acm_rs::kernels::regimes::hdbscan::points::{Blocks, Points};
-use acm_rs::kernels::regimes::hdbscan::spanning::{Spanning, by_pairs, by_tree};
+use acm_rs::kernels::regimes::hdbscan::points::Points;
+use acm_rs::kernels::regimes::hdbscan::spanning::{Spanning, spanning};
 use acm_rs::kernels::regimes::hdbscan::{Error, Hdbscan, Method, Params, Predictor, fit};
 
 use crate::kmeans::{clusters, normal, pool, row, tile};
@@ -206,54 +206,69 @@ fn blobs(seed: u64, rows: usize, columns: usize, k: usize) -> Vec<f64> {
 
 // --- the spanning tree -----------------------------------------------------------------------------------------------
 
-fn spanning(data: &[f64], rows: usize, min_samples: usize, threads: usize) -> (Spanning, Spanning) {
-    let (columns, pool) = (data.len() / rows, pool(threads));
-    let cell = |i: usize, j: usize| data[j * rows + i];
-    (
-        by_tree(&Points::new(rows, columns, cell), min_samples, &pool),
-        by_pairs(Blocks::new(rows, columns, cell), min_samples, &pool),
-    )
+fn found(data: &[f64], rows: usize, min_samples: usize, threads: usize) -> Spanning {
+    let points = Points::new(rows, data.len() / rows, |i, j| data[j * rows + i]);
+    spanning(&points, min_samples, &pool(threads))
 }
 
 #[test]
-fn both_spanning_trees_are_the_twins() {
+fn the_spanning_tree_is_the_twins() {
     for (rows, columns, min_samples) in
-        [(2, 1, 1), (9, 2, 1), (9, 2, 8), (33, 1, 2), (64, 3, 5), (65, 9, 3), (150, 2, 4), (200, 17, 20)]
+        [(2, 1, 1), (9, 2, 1), (9, 2, 8), (33, 1, 2), (64, 3, 5), (65, 9, 3), (150, 2, 4), (200, 17, 20), (300, 2, 30)]
     {
         let data = blobs(rows as u64, rows, columns, 3);
         let twin = Twin::new(&data, rows, min_samples);
-        let (tree, pairs) = spanning(&data, rows, min_samples, 2);
-        for found in [&tree, &pairs] {
-            for (core, expected) in found.cores.iter().zip(&twin.cores) {
-                close(core.sqrt(), *expected, "core distance");
-            }
-            let got: Vec<(usize, usize)> = found.edges.iter().map(|edge| (edge.a, edge.b)).collect();
-            let expected: Vec<(usize, usize)> = twin.edges.iter().map(|edge| (edge.2, edge.3)).collect();
-            assert_eq!(got, expected, "{rows} x {columns}, {min_samples}");
-            found.edges.iter().zip(&twin.edges).for_each(|(edge, of)| close(edge.reach.sqrt(), of.0, "reachability"));
+        let got = found(&data, rows, min_samples, 2);
+        for (core, expected) in got.cores.iter().zip(&twin.cores) {
+            close(core.sqrt(), *expected, "core distance");
         }
+        let pairs: Vec<(usize, usize)> = got.edges.iter().map(|edge| (edge.a, edge.b)).collect();
+        let expected: Vec<(usize, usize)> = twin.edges.iter().map(|edge| (edge.2, edge.3)).collect();
+        assert_eq!(pairs, expected, "{rows} x {columns}, {min_samples}");
+        got.edges.iter().zip(&twin.edges).for_each(|(edge, of)| close(edge.reach.sqrt(), of.0, "reachability"));
     }
 }
 
+/// Squares of reachability and length of the edges, in order, by Prim's algorithm.
+fn by_pairs(data: &[f64], rows: usize, cores: &[f64]) -> Vec<(f64, f64)> {
+    let cells: Vec<Vec<f64>> = (0..rows).map(|i| row(data, rows, i)).collect();
+    let mut best = vec![(f64::INFINITY, f64::INFINITY); rows];
+    let (mut left, mut next, mut edges) = ((1..rows).collect::<Vec<_>>(), 0, Vec::new());
+    while !left.is_empty() {
+        for &i in &left {
+            let square: f64 = cells[i].iter().zip(&cells[next]).map(|(a, b)| (a - b) * (a - b)).sum();
+            let pair = (square.max(cores[i]).max(cores[next]), square);
+            if pair < best[i] {
+                best[i] = pair;
+            }
+        }
+        let at = (0..left.len()).fold(0, |least, at| if best[left[at]] < best[left[least]] { at } else { least });
+        next = left.swap_remove(at);
+        edges.push(best[next]);
+    }
+    edges.sort_unstable_by(|a, b| a.partial_cmp(b).expect("no NaN"));
+    edges
+}
+
 #[test]
-fn both_spanning_trees_are_one() {
+fn many_rows_as_all_their_pairs() {
+    let squares = |of: &Spanning| of.edges.iter().map(|edge| (edge.reach, edge.square)).collect::<Vec<_>>();
     for (rows, columns, k) in [(3000, 2, 5), (2500, 8, 3), (1200, 20, 6), (2000, 1, 1)] {
         let data = blobs(7, rows, columns, k);
-        let (tree, pairs) = spanning(&data, rows, 5, 2);
-        assert_eq!(tree.cores, pairs.cores);
-        assert_eq!(tree.edges, pairs.edges, "{rows} x {columns}");
-        let (one, _) = spanning(&data, rows, 5, 1);
-        assert_eq!(one.edges, tree.edges, "threads");
+        for min_samples in [2, 25] {
+            let got = found(&data, rows, min_samples, 2);
+            assert_eq!(squares(&got), by_pairs(&data, rows, &got.cores), "{rows} x {columns}");
+            assert_eq!(found(&data, rows, min_samples, 1).edges, got.edges, "threads");
+        }
     }
     // a grid: most distances are equal, so the tree is not unique, but its lengths are
     let rows = 900;
-    let data: Vec<f64> =
+    let grid: Vec<f64> =
         (0..2 * rows).map(|at| if at < rows { (at % 30) as f64 } else { (at % rows / 30) as f64 }).collect();
     for min_samples in [1, 2, 4, 5] {
-        let (tree, pairs) = spanning(&data, rows, min_samples, 2);
-        let lengths = |of: &Spanning| of.edges.iter().map(|edge| edge.reach).collect::<Vec<_>>();
-        assert_eq!(lengths(&tree), lengths(&pairs));
-        assert_eq!(lengths(&spanning(&data, rows, min_samples, 1).0), lengths(&tree));
+        let got = found(&grid, rows, min_samples, 2);
+        assert_eq!(squares(&got), by_pairs(&grid, rows, &got.cores));
+        assert_eq!(found(&grid, rows, min_samples, 1).edges, got.edges, "threads");
     }
 }
 

@@ -44,11 +44,8 @@ use crate::kernels::simd::{Kernel, LANES, Simd, dispatch};
 
 use hierarchy::Condensed;
 pub use hierarchy::Method;
-use points::{Blocks, Nearest, Node, Points, Walk};
+use points::{Nearest, Node, Points, Walk};
 use spanning::{Edge, Spanning};
-
-/// Up to so many columns a k-d tree is faster than all pairs.
-const TREE_COLUMNS: usize = 12;
 
 #[derive(Clone, Debug)]
 pub struct Params {
@@ -155,12 +152,8 @@ pub fn fit(matrix: Matrix<'_>, params: &Params, pool: &rayon::ThreadPool) -> Res
     if !train.iter().all(|v| v.is_finite()) {
         return Err(Error::Huge);
     }
-    let cell = |i: usize, j: usize| train[j * rows + i] * power;
-    let Spanning { cores, edges } = if columns <= TREE_COLUMNS {
-        spanning::by_tree(&Points::new(rows, columns, cell), min_samples, pool)
-    } else {
-        spanning::by_pairs(Blocks::new(rows, columns, cell), min_samples, pool)
-    };
+    let points = Points::new(rows, columns, |i, j| train[j * rows + i] * power);
+    let Spanning { cores, edges } = spanning::spanning(&points, min_samples, pool);
     let distances: Vec<f64> = edges.iter().map(|edge| edge.reach.sqrt() / power).collect();
     let tree = Condensed::new(&edges, &distances, params.min_cluster_size);
     let mut chosen = tree.select(params.method, params.epsilon, params.allow_single_cluster);
