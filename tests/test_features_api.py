@@ -16,7 +16,7 @@ import numpy as np
 import polars as pl
 import polars.selectors as cs
 import pytest
-from acm_rs import detectors, fast_features, features, namespace
+from acm_rs import detectors, fast_features, features, namespace, regimes
 from backends import assert_same
 from polars.exceptions import ColumnNotFoundError, ComputeError
 from polars.testing import assert_frame_equal
@@ -24,6 +24,7 @@ from polars.testing import assert_frame_equal
 OPERATIONS = [name for name in features.rolling.__all__ if name != "tail"]
 METHODS = [name for name, _ in inspect.getmembers(namespace.AcmNamespace, inspect.isfunction) if name[0] != "_"]
 DETECTORS = [name for name in detectors.__all__ if inspect.isfunction(getattr(detectors, name))]
+REGIMES = [name for name in regimes.__all__ if inspect.isfunction(getattr(regimes, name))]
 PER_COLUMN = [name for name in OPERATIONS if name not in ("rolling_features", "rolling_spectral_energy")]
 WINDOW = 4
 
@@ -53,8 +54,8 @@ def test_function_and_method_are_the_same_operation(name: str) -> None:
 
 def test_every_operation_is_exported_and_is_a_method() -> None:
     on_frames = {"gaps", "quality_report", "tail"}
-    assert set(METHODS) == {*features.__all__, *DETECTORS} - on_frames
-    for module in (features, detectors):
+    assert set(METHODS) == {*features.__all__, *DETECTORS, *REGIMES} - on_frames
+    for module in (features, detectors, regimes):
         assert set(module.__all__) < set(acm.__all__)
         assert all(getattr(acm, name) is getattr(module, name) for name in module.__all__)
     assert all(hasattr(acm, name) for name in acm.__all__)
@@ -70,7 +71,7 @@ def documented_parameters(text: str) -> list[str]:
     "documented",
     [
         getattr(module, name)
-        for module in (features, detectors, fast_features)
+        for module in (features, detectors, regimes, fast_features)
         for name in module.__all__
         if inspect.isfunction(getattr(module, name))
     ],
@@ -83,7 +84,7 @@ def test_docstring_names_the_parameters(documented: Callable[..., Any]) -> None:
     assert "\nReturns\n" in text
 
 
-@pytest.mark.parametrize("name", [*features.__all__, *DETECTORS])
+@pytest.mark.parametrize("name", [*features.__all__, *DETECTORS, *REGIMES])
 def test_docstring_has_notes_and_examples(name: str) -> None:
     text = inspect.getdoc(function(name))
     assert text is not None
@@ -97,7 +98,9 @@ def test_docstring_of_a_method_leads_to_the_function(name: str) -> None:
     assert f":func:`acm_rs.{name}`" in inspect.getdoc(getattr(namespace.AcmNamespace, name))
 
 
-@pytest.mark.parametrize("module", [acm, features, detectors, namespace, fast_features], ids=lambda m: m.__name__)
+@pytest.mark.parametrize(
+    "module", [acm, features, detectors, regimes, namespace, fast_features], ids=lambda m: m.__name__
+)
 def test_examples_run(module: Any) -> None:
     assert doctest.testmod(module).failed == 0
 

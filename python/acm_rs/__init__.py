@@ -68,6 +68,7 @@ from acm_rs.features import (
 )
 from acm_rs.models import Model, load_model
 from acm_rs.namespace import AcmNamespace, col
+from acm_rs.regimes import HdbscanModel, hdbscan_fit, hdbscan_label, silhouette, silhouette_samples
 
 __version__ = version()
 
@@ -75,6 +76,7 @@ __all__ = [
     "AcmNamespace",
     "Ar1Model",
     "GmmModel",
+    "HdbscanModel",
     "IsolationForestModel",
     "Model",
     "OmrModel",
@@ -98,6 +100,8 @@ __all__ = [
     "gmm_fit",
     "gmm_label",
     "gmm_score",
+    "hdbscan_fit",
+    "hdbscan_label",
     "isolation_forest_fit",
     "isolation_forest_score",
     "load_model",
@@ -131,6 +135,8 @@ __all__ = [
     "rolling_spectral_energy",
     "rolling_std",
     "seasonality",
+    "silhouette",
+    "silhouette_samples",
     "spectral_energy",
     "stuck",
     "tail",

@@ -4,3 +4,4 @@ mod detectors;
 mod features;
 mod io;
 mod models;
+mod regimes;

@@ -59,12 +59,14 @@ FAMILIES = (
     "directions",
     "filling",
     "gmm",
+    "hdbscan",
     "isolation_forest",
     "omr",
     "pca",
     "quality",
     "scaling",
     "seasonal",
+    "silhouette",
     "spectrum",
 )
 EXTRA = 'pip install "acm-rs[fallback]"'
