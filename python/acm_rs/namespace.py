@@ -20,6 +20,7 @@ from acm_rs.features.rolling import Bands, IntoTime, WindowSize
 from acm_rs.features.scaling import Model
 from acm_rs.features.seasonal import PERIODS, Formula, IntoModel, Periods
 from acm_rs.regimes.labels import Health, IntoModels
+from acm_rs.regimes.silhouette import Metric, Scale
 
 __all__ = ["AcmNamespace", "col"]
 
@@ -390,6 +391,63 @@ class AcmNamespace:
     ) -> pl.Expr:
         """``-log p(x)`` by a Gaussian mixture. See :func:`acm_rs.gmm_score`."""
         return detectors.gmm_score(self._expr, model, by=by, on_unknown=on_unknown)
+
+    def hdbscan_fit(
+        self,
+        min_cluster_size: int = 10,
+        *,
+        min_samples: int | None = None,
+        cluster_selection_epsilon: float = 0.0,
+        method: Literal["eom", "leaf"] = "eom",
+        allow_single_cluster: bool = False,
+        scale: Scale = "standard",
+        min_present: float = 1.0,
+        strict: bool = True,
+    ) -> pl.Expr:
+        """Find clusters of rows by density. See :func:`acm_rs.hdbscan_fit`."""
+        return regimes.hdbscan_fit(
+            self._expr,
+            min_cluster_size,
+            min_samples=min_samples,
+            cluster_selection_epsilon=cluster_selection_epsilon,
+            method=method,
+            allow_single_cluster=allow_single_cluster,
+            scale=scale,
+            min_present=min_present,
+            strict=strict,
+        )
+
+    def hdbscan_label(
+        self, model: IntoFitted, *, by: str | pl.Expr | None = None, on_unknown: OnUnknown = "null"
+    ) -> pl.Expr:
+        """Cluster of a fitted HDBSCAN, and strength. See :func:`acm_rs.hdbscan_label`."""
+        return regimes.hdbscan_label(self._expr, model, by=by, on_unknown=on_unknown)
+
+    def silhouette(
+        self,
+        labels: str | pl.Expr,
+        *,
+        metric: Metric = "euclidean",
+        scale: Scale = "standard",
+        sample: int | None = None,
+        seed: int = 42,
+        min_present: float = 1.0,
+    ) -> pl.Expr:
+        """Mean silhouette of labelled rows. See :func:`acm_rs.silhouette`."""
+        return regimes.silhouette(
+            self._expr, labels, metric=metric, scale=scale, sample=sample, seed=seed, min_present=min_present
+        )
+
+    def silhouette_samples(
+        self,
+        labels: str | pl.Expr,
+        *,
+        metric: Metric = "euclidean",
+        scale: Scale = "standard",
+        min_present: float = 1.0,
+    ) -> pl.Expr:
+        """Silhouette of each labelled row. See :func:`acm_rs.silhouette_samples`."""
+        return regimes.silhouette_samples(self._expr, labels, metric=metric, scale=scale, min_present=min_present)
 
     def omr_contributions(
         self,

@@ -316,7 +316,11 @@ pub fn label_kind(operation: &str, column: &str, dtype: &DataType) -> PolarsResu
         DataType::String | DataType::Categorical(..) | DataType::Enum(..) => Ok(DataType::String),
         dtype => {
             let column = if column.is_empty() { "the column".into() } else { format!("column `{column}`") };
-            let text = format!("{column} has dtype {dtype}; labels are integers, text or booleans: cast it first");
+            let remedy = match dtype {
+                DataType::Struct(_) => "take the field that holds them, for example with `.struct.field(\"label\")`",
+                _ => "cast it first",
+            };
+            let text = format!("{column} has dtype {dtype}; labels are integers, text or booleans: {remedy}");
             Err(error(operation, text))
         }
     }

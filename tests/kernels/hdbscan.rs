@@ -111,7 +111,7 @@ impl Twin {
                 self.edges.iter().rev().find(|edge| left.contains(&edge.2) && left.contains(&edge.3)).expect("an edge");
             let half = self.reached(inside, &left);
             let other: Vec<usize> = left.iter().copied().filter(|i| !half.contains(i)).collect();
-            let keeps = |rows: &[usize]| rows.len() >= of.min_cluster_size && inside.0 > 0.0;
+            let keeps = |rows: &[usize]| rows.len() >= of.min_cluster_size && inside.1 > 0.0;
             match (keeps(&half), keeps(&other)) {
                 (true, true) => {
                     halves = vec![Part { rows: half, start: inside.0 }, Part { rows: other, start: inside.0 }];
@@ -401,6 +401,11 @@ fn duplicates_have_one_density() {
         assert!(model.persistence.iter().all(|&of| of == 1.0));
         assert!(model.relative_validity.is_finite());
     }
+    // equal rows whose core distance reaches beyond them: the edges between them would part them in any way
+    let mut x = vec![1.0; 20];
+    x.extend((0..30).map(|i| 3.0 + 0.1 * f64::from(i)));
+    let model = fitted(&x, 50, Setting { min_samples: 24, method: Method::Leaf, ..USUAL });
+    assert!(model.labels[..20].iter().all(|label| *label == model.labels[0]), "{:?}", model.labels);
     // all alike: no density tells rows apart
     let model = fitted(&[2.0; 30], 30, USUAL);
     assert!(model.sizes.is_empty() && model.relative_validity.is_nan());

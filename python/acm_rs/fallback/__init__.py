@@ -59,6 +59,7 @@ FAMILIES = (
     "directions",
     "filling",
     "gmm",
+    "hdbscan",
     "isolation_forest",
     "kmeans",
     "labels",
@@ -67,6 +68,7 @@ FAMILIES = (
     "quality",
     "scaling",
     "seasonal",
+    "silhouette",
     "spectrum",
 )
 EXTRA = 'pip install "acm-rs[fallback]"'

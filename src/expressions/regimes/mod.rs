@@ -1,5 +1,7 @@
 //! Operating regimes: models that label rows, and operations on labels.
 
 pub mod alignment;
+mod hdbscan;
 mod kmeans;
 mod labels;
+mod silhouette;

@@ -2,7 +2,7 @@
 //!
 //! Edges in order join rows to groups, the dendrogram. Read from its top, with growing density `lambda = 1 / distance`, a
 //! group that falls into two of at least `min_cluster_size` rows each ends as a cluster and starts two; otherwise rows leave
-//! it. Rows at distance 0 have one density, infinity, and are never parted. The stability of a cluster is the sum of
+//! it. Equal rows are never parted; at distance 0 density is infinite. The stability of a cluster is the sum of
 //! `lambda - lambda of its start` over its rows, each with the density at which it leaves or the cluster ends.
 
 use crate::kernels::regimes::hdbscan::spanning::{Edge, Sets};
@@ -60,7 +60,8 @@ impl Condensed {
         let mut open = vec![(2 * rows - 2, 0)];
         while let Some((top, cluster)) = open.pop() {
             let (distance, (a, b)) = (distances[top - rows], halves[top - rows]);
-            let keeps = |group: usize| sizes[group] >= min_cluster_size && distance > 0.0;
+            // an edge of length 0 is the last of none but equal rows
+            let keeps = |group: usize| sizes[group] >= min_cluster_size && edges[top - rows].square > 0.0;
             if keeps(a) && keeps(b) {
                 for half in [a, b] {
                     tree.count(cluster, distance, sizes[half]);
