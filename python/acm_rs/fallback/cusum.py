@@ -150,7 +150,13 @@ def label_kind(name: str, field: Field) -> None:
     if not field.dtype.is_integer() and not isinstance(field.dtype, known):
         dtype = _io.dtype_name(field.dtype)
         column = f"column `{field.name}`" if field.name else "the column"
-        text = f"{column} has dtype {dtype}; labels are integers, text or booleans: cast it first"
+        is_struct = isinstance(field.dtype, pl.Struct)
+        remedy = (
+            'take the field that holds them, for example with `.struct.field("label")`'
+            if is_struct
+            else "cast it first"
+        )
+        text = f"{column} has dtype {dtype}; labels are integers, text or booleans: {remedy}"
         raise _io.error(name, text)
 
 

@@ -40,7 +40,8 @@ class Labels(NamedTuple):
         return self.series.gather(pl.Series(places, dtype=pl.UInt32))
 
 
-def _labels(series: pl.Series, ranks: Ranks) -> Labels:
+def encoded(series: pl.Series, ranks: Ranks) -> Labels:
+    """Take labels as codes."""
     keys = series
     if isinstance(series.dtype, (pl.Categorical, pl.Boolean, pl.Null)):
         keys = series.cast(pl.String if isinstance(series.dtype, pl.Categorical) else pl.UInt8)
@@ -76,7 +77,7 @@ def smooth_labels(  # noqa: D103
     times = by("smooth_labels", inputs)
 
     def of(series: pl.Series) -> pl.Series:
-        labels = _labels(series, ranks)
+        labels = encoded(series, ranks)
         codes = labels.codes
         for _ in range(passes):
             codes = _filtered(codes, labels, window_size // 2, times)
@@ -113,7 +114,7 @@ def smooth_transitions(inputs: list[pl.Series], *, min_dwell: int, ranks: Ranks)
     times = by("smooth_transitions", inputs)
 
     def of(series: pl.Series) -> pl.Series:
-        labels = _labels(series, ranks)
+        labels = encoded(series, ranks)
         known = np.flatnonzero(labels.codes != MISSING)
         codes = labels.codes.copy()
         for code, first, last in _joined(labels, known, min_dwell, None if times is None else times[known]):
@@ -243,7 +244,7 @@ def _nearest(chosen: NDArray[np.bool_], lag: int) -> Rows:
 
 
 def _changes(series: pl.Series) -> NDArray[np.bool_]:
-    codes = _labels(series, None).codes
+    codes = encoded(series, None).codes
     known = np.flatnonzero(codes != MISSING)
     changes = np.zeros(len(codes), dtype=bool)
     changes[known[1:]] = codes[known][1:] != codes[known][:-1]

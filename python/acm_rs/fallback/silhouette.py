@@ -13,28 +13,18 @@ import numpy as np
 import polars as pl
 
 from acm_rs.fallback import _io, models
+from acm_rs.fallback import labels as label_codes
 from acm_rs.fallback._io import Floats
 from acm_rs.fallback._registry import Field, operation
+from acm_rs.fallback.cusum import label_kind
 from acm_rs.fallback.gmm import scaled, scaling
 
-NOISE = -1
 BLOCK = 256  # rows against all at once
-
-
-def _label_kind(operation: str, dtype: pl.DataType) -> pl.DataType:
-    """Return what labels are compared as."""
-    if dtype == pl.Null or dtype.is_integer():
-        return pl.Int64()
-    if isinstance(dtype, (pl.String, pl.Categorical, pl.Enum)):
-        return pl.String()
-    remedy = 'take the field that holds it, with `.struct.field("label")`' if dtype == pl.Struct else "cast it first"
-    text = f"`labels` must be integers or text, got dtype {_io.dtype_name(dtype)}; {remedy}"
-    raise _io.error(operation, text)
 
 
 def _dtype(name: str, fields: list[Field], **_parameters: Any) -> pl.DataType:
     models.numeric_fields(name, fields[0])
-    _label_kind(name, fields[1].dtype)
+    label_kind(name, fields[1])
     return pl.Float64()
 
 
@@ -43,16 +33,9 @@ def _labels(operation: str, series: pl.Series, rows: int) -> Any:
     if len(series) != rows:
         text = f"`labels` must have a label for each of the {rows} rows, got {len(series)}"
         raise _io.error(operation, text)
-    kind = _label_kind(operation, series.dtype)
-    try:
-        series = series.cast(kind)
-    except pl.exceptions.InvalidOperationError as failure:
-        raise _io.error(operation, f"`labels` must fit an Int64: {failure}") from failure
-    known = series.is_not_null()
-    if kind == pl.Int64:
-        known &= series != NOISE
-    numbers = series.rank("dense").cast(pl.Int64) - 1
-    return numbers.zip_with(known.fill_null(False), pl.Series([None], dtype=pl.Int64)).fill_null(-1).to_numpy()
+    label_kind(operation, Field(series.name, series.dtype))
+    found = label_codes.encoded(series, None)
+    return np.where(found.codes == found.unknown, label_codes.MISSING, found.codes)
 
 
 def _samples(

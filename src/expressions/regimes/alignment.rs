@@ -76,7 +76,7 @@ fn align_labels(inputs: &[Series]) -> PolarsResult<Series> {
 
 fn aligned<M: Components>(inputs: &[Series]) -> PolarsResult<Series> {
     let models_of = |s: &Series| -> PolarsResult<Vec<Option<M>>> {
-        let s = if matches!(s.dtype(), DataType::List(_)) { elements(NAME, s)? } else { s.clone() };
+        let s = if matches!(s.dtype(), DataType::List(_)) { elements(NAME, "model", s)? } else { s.clone() };
         read(NAME, &s, |_| true)
     };
     let (new, old) = (models_of(&inputs[0])?, models_of(&inputs[1])?);

@@ -382,6 +382,7 @@ fn by_kmeans(rows: Matrix<'_>, params: &Params, pool: &ThreadPool) -> Result<Fou
     let sample = (n > SILHOUETTE_ROWS).then_some((SILHOUETTE_ROWS, params.seed));
     let settings = silhouette::Params::new(silhouette::Metric::Euclidean, Scaling::None, 1.0, sample);
     let settings = settings.map_err(|e| Error(e.0))?;
+    let as_it_is = Scale { center: vec![0.0; d], scale: vec![1.0; d] };
     let mut best: Option<(f64, usize, Vec<Option<usize>>)> = None;
     let mut problem = None;
     for k in least..=most {
@@ -396,7 +397,7 @@ fn by_kmeans(rows: Matrix<'_>, params: &Params, pool: &ThreadPool) -> Result<Fou
                 break;
             }
         };
-        let nearest = kmeans::Nearest::new(&model.centers, d);
+        let nearest = kmeans::Nearest::new(&as_it_is, &model.centers, kmeans::Output::Label);
         let labels: Vec<Option<usize>> =
             scored(rows, &nearest, pool).iter().map(|label| (!label.is_nan()).then_some(*label as usize)).collect();
         let of = labels.iter().map(|label| label.map(|label| label as u32)).collect::<Vec<_>>();
