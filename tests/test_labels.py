@@ -13,9 +13,14 @@ import numpy as np
 import polars as pl
 import polars.selectors as cs
 import pytest
-from backends import assert_same
+from acm_rs import _plugin
+from backends import RUST, assert_same
 from polars.exceptions import ComputeError
 from polars.testing import assert_frame_equal, assert_series_equal
+
+both_backends = pytest.mark.skipif(
+    not RUST or pl.__version__.startswith(("1.31.", "1.32.")), reason="the Python backend needs Polars 1.33"
+)
 
 START = datetime(2024, 3, 30, 22)
 CATEGORIES = ["off", "idle", "part", "full"]
@@ -188,6 +193,18 @@ def test_booleans_nulls_and_huge_integers() -> None:
     assert huge.select(acm.smooth_labels("label", 3)).to_series().to_list() == expected
     many = pl.DataFrame({"label": range(5000)})  # every row its own regime
     assert many.select(acm.smooth_labels("label", 3)).to_series().to_list() == [0, *range(4998), 4999]
+
+
+@both_backends
+@every_case
+def test_both_backends_agree(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+    frames = [FRAME, *(FRAME.sample(fraction=0.6, seed=seed) for seed in range(8))]
+    frames = [frame.sort("time").with_columns(pl.col("label").cast(pl.Int32)) for frame in frames]
+    expected = [frame.select(case(), case().over("asset").alias("over")) for frame in frames]
+    monkeypatch.setattr(_plugin, "_LIBRARY", None)
+    assert acm.backend() == "python"
+    for frame, result in zip(frames, expected, strict=True):
+        assert_frame_equal(frame.select(case(), case().over("asset").alias("over")), result)
 
 
 # --- smooth_labels ---------------------------------------------------------------------------------------------------
@@ -536,6 +553,27 @@ def test_other_numbers_of_components(kind: str) -> None:
     assert mapping["aligned"].to_list() == [4, 5, 1, 6, 3, 7]
     assert mapping["distance"].is_null().to_list() == [True, True, False, True, False, True]
     assert wide["model"].item()["labels"] == [1, 3, 4, 5, 6, 7]
+
+
+@both_backends
+def test_both_backends_align_alike(monkeypatch: pytest.MonkeyPatch) -> None:
+    random = np.random.default_rng(3)
+
+    def fit(k: int) -> pl.DataFrame:
+        frame = pl.DataFrame(random.normal(size=(200, 2)) * [1, 50], schema=["a", "b"])
+        return frame.select(acm.kmeans_fit(["a", "b"], k, n_init=1), acm.gmm_fit(["a", "b"], k, n_init=1))
+
+    pairs = [(fit(k), fit(m)) for k in (1, 3, 6) for m in (1, 4, 6)]
+
+    def aligned() -> list[dict[str, Any]]:
+        kinds = ("kmeans_fit", "gmm_fit")
+        return [pl.select(acm.align_labels(new[[k]], old[[k]])).item() for new, old in pairs for k in kinds]
+
+    ours = aligned()
+    monkeypatch.setattr(_plugin, "_LIBRARY", None)
+    for one, other in zip(ours, aligned(), strict=True):
+        assert one["model"] == other["model"]
+        assert_frame_equal(pl.DataFrame(one["mapping"]), pl.DataFrame(other["mapping"]), rel_tol=1e-12)
 
 
 def test_columns_in_another_order_and_units() -> None:

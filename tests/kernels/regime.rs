@@ -4,7 +4,7 @@ use acm_rs::kernels::detectors::Score;
 use acm_rs::kernels::detectors::scaling::Scaling;
 use acm_rs::kernels::matrix::Matrix;
 use acm_rs::kernels::random::Stream;
-use acm_rs::kernels::regimes::regime::{Method, Params, Regimes, Scorer, fit};
+use acm_rs::kernels::regimes::regime::{Method, Output, Params, Regimes, Scorer, fit};
 
 use crate::kmeans::{normal, pool, row, tile};
 
@@ -41,11 +41,11 @@ fn fitted(data: &[f64], rows: usize, params: &Params) -> Regimes {
     fit(Matrix::new(data, rows, data.len() / rows), params, &pool(2)).expect("regimes")
 }
 
-/// Label, confidence and squared distance of each row.
-fn scores(model: &Regimes, data: &[f64], rows: usize) -> Vec<[f64; 3]> {
+/// Label, confidence and the third result of each row.
+fn scores(model: &Regimes, data: &[f64], rows: usize, output: Output) -> Vec<[f64; 3]> {
     let tile = tile(data, rows, 0..rows);
     let mut out = vec![0.0; 3 * tile.stride()];
-    Scorer::new(model).expect("a scorer").score(&tile, &mut vec![9.0; 7], &mut out);
+    Scorer::new(model, output).expect("a scorer").score(&tile, &mut vec![9.0; 7], &mut out);
     (0..rows).map(|i| [0, 1, 2].map(|r| out[r * tile.stride() + i])).collect()
 }
 
@@ -58,7 +58,7 @@ fn every_method_finds_the_states_of_a_machine() {
         let model = fitted(&data, 3_000, &params(method));
         assert_eq!(model.choice.method, if method == Method::Auto { Method::Hdbscan } else { method });
         assert_eq!(model.sizes, [1_500, 900, 600], "{:?}", model.choice);
-        for (score, &state) in scores(&model, &data, 3_000).iter().zip(&states) {
+        for (score, &state) in scores(&model, &data, 3_000, Output::Novelty).iter().zip(&states) {
             assert!(score[0] == numbers[state] && score[1] > 0.999, "{score:?} {state}");
         }
         for (center, wanted) in model.centers.iter().zip([800.0, 12.0, 1.0, 2000.0, 16.0, 10.0, 0.0, 2.0, 90.0]) {
@@ -76,7 +76,7 @@ fn scores_are_those_of_the_definition() {
     for model in [plain, reduced] {
         let (k, p) = (model.sizes.len(), 3);
         let d = model.parameters.means.len() / k;
-        for (i, score) in scores(&model, &data, 600).iter().enumerate() {
+        for (i, score) in scores(&model, &data, 600, Output::Distance).iter().enumerate() {
             let z: Vec<f64> =
                 (0..p).map(|j| (row(&data, 600, i)[j] - model.scale.center[j]) / model.scale.scale[j]).collect();
             let y: Vec<f64> = if model.components.is_empty() {
@@ -109,11 +109,22 @@ fn as_many_train_rows_are_novel_as_the_percentile_leaves() {
     let (data, _) = machine(4_000, 3);
     for percentile in [90.0, 99.0, 100.0] {
         let model = fitted(&data, 4_000, &Params { distance_percentile: percentile, ..params(Method::Auto) });
-        let scorer = Scorer::new(&model).expect("a scorer");
-        let novel = scores(&model, &data, 4_000).iter().filter(|s| scorer.is_novel(s[0], s[2])).count();
+        let flagged = scores(&model, &data, 4_000, Output::Novelty);
+        let novel = flagged.iter().filter(|s| s[2] == 1.0).count();
         assert!((novel as f64 - 4_000.0 * (1.0 - percentile / 100.0)).abs() <= 3.0, "{percentile}: {novel}");
-        let far = scores(&model, &[-500.0, 30.0, 45.0], 1)[0];
-        assert!(scorer.is_novel(far[0], far[2]), "{far:?}");
+        let unknown = scores(&model, &data, 4_000, Output::Unknown);
+        for (flagged, unknown) in flagged.iter().zip(&unknown) {
+            let label = if flagged[2] == 1.0 { -1.0 } else { flagged[0] };
+            assert_eq!(*unknown, [label, flagged[1], flagged[2]]);
+        }
+        let far = scores(&model, &[-500.0, 30.0, 45.0], 1, Output::Novelty)[0];
+        assert!(far[0] >= 0.0 && far[2] == 1.0, "{far:?}");
+        let mut other = model.clone();
+        other.reorder(&[2, 0, 1], vec![7, 8, 9]);
+        for (flagged, other) in flagged.iter().zip(scores(&other, &data, 4_000, Output::Novelty)) {
+            assert_eq!(other[0], [8.0, 9.0, 7.0][flagged[0] as usize]);
+            assert!((other[1] - flagged[1]).abs() < 1e-12 && other[2] == flagged[2]);
+        }
     }
 }
 

@@ -276,7 +276,7 @@ def _align_dtype(name: str, fields: list[Field], **_parameters: Any) -> pl.DataT
 def align_labels(inputs: list[pl.Series]) -> pl.Series:  # noqa: D103
     name = "align_labels"
     kind = next(kind for kind in KINDS if kind.dtype == _innermost(inputs[0].dtype))
-    new, old = (models.elements(name, s) if isinstance(s.dtype, pl.List) else s for s in inputs)
+    new, old = (models.elements(name, "model", s) if isinstance(s.dtype, pl.List) else s for s in inputs)
     if len(old) not in (1, len(new)):
         text = f"`old` must be one model, or one for each of the {len(new)} of `new`, got {len(old)}"
         raise _io.error(name, text)

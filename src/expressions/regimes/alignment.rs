@@ -4,6 +4,7 @@ use polars::prelude::*;
 use pyo3_polars::derive::polars_expr;
 
 use super::kmeans::KMeansModel;
+use super::regime::RegimeModel;
 use crate::expressions::detectors::gmm::GmmModel;
 use crate::expressions::io::error;
 use crate::expressions::learning::{Detector, numeric_fields};
@@ -53,9 +54,11 @@ fn mapping_dtype() -> DataType {
 
 fn align_labels_field(fields: &[Field]) -> PolarsResult<Field> {
     let (new, old) = (innermost(fields[0].dtype()), innermost(fields[1].dtype()));
-    if ![models::dtype::<KMeansModel>(), models::dtype::<GmmModel>()].contains(new) {
-        let text =
-            format!("`new` must be what `kmeans_fit` or `gmm_fit` gives, got dtype {new}; fit it with this version");
+    let known = [models::dtype::<KMeansModel>(), models::dtype::<GmmModel>(), models::dtype::<RegimeModel>()];
+    if !known.contains(new) {
+        let text = format!(
+            "`new` must be what `kmeans_fit`, `gmm_fit` or `regime_fit` gives, got dtype {new}; fit it with this version"
+        );
         return Err(error(NAME, text));
     }
     if old != new {
@@ -67,10 +70,10 @@ fn align_labels_field(fields: &[Field]) -> PolarsResult<Field> {
 
 #[polars_expr(output_type_func=align_labels_field)]
 fn align_labels(inputs: &[Series]) -> PolarsResult<Series> {
-    if *innermost(inputs[0].dtype()) == models::dtype::<KMeansModel>() {
-        aligned::<KMeansModel>(inputs)
-    } else {
-        aligned::<GmmModel>(inputs)
+    match innermost(inputs[0].dtype()) {
+        dtype if *dtype == models::dtype::<KMeansModel>() => aligned::<KMeansModel>(inputs),
+        dtype if *dtype == models::dtype::<GmmModel>() => aligned::<GmmModel>(inputs),
+        _ => aligned::<RegimeModel>(inputs),
     }
 }
 

@@ -4,4 +4,5 @@ pub mod alignment;
 mod hdbscan;
 mod kmeans;
 mod labels;
+mod regime;
 mod silhouette;

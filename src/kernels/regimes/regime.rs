@@ -162,11 +162,13 @@ pub struct Regimes {
     pub components: Vec<f64>,
     /// Of the basis.
     pub parameters: Parameters,
+    /// Of each regime; 0, 1, ... unless they have been aligned with those of another model.
+    pub labels: Vec<i64>,
     /// Largest squared distance of a usual row, of each regime.
     pub limits: Vec<f64>,
     /// Train rows of each regime.
     pub sizes: Vec<usize>,
-    /// Means of the train rows of each regime in the units of the readings, regime by regime; NaN without rows.
+    /// Means of the train rows of each regime in the units of the readings, regime by regime.
     pub centers: Vec<f64>,
     pub choice: Choice,
 }
@@ -206,33 +208,44 @@ pub fn fit(matrix: Matrix<'_>, params: &Params, pool: &ThreadPool) -> Result<Reg
         scale,
         components,
         parameters,
+        labels: Vec::new(),
         limits: vec![f64::INFINITY; k],
         sizes: vec![0; k],
-        centers: vec![f64::NAN; k * p],
+        centers: Vec::new(),
         choice,
     };
-    let (labels, distances) = model.of_train(matrix, pool)?;
-    let mut distances_of = vec![Vec::new(); k];
-    for (&label, &distance) in labels.iter().zip(&distances) {
-        if !label.is_nan() {
-            distances_of[label as usize].push(distance);
+    let (regime_of, distances) = loop {
+        let (labels, distances) = model.of_train(matrix, pool)?;
+        model.sizes.fill(0);
+        labels.iter().filter(|label| !label.is_nan()).for_each(|label| model.sizes[*label as usize] += 1);
+        if !model.sizes.contains(&0) {
+            break (labels, distances);
         }
-    }
+        // a component that is the likeliest of no row is no regime
+        model.retain_with_rows(d);
+        if model.sizes.is_empty() {
+            return Err(Error(
+                "no row lies near a regime: their squares do not fit a number; remove the outliers".into(),
+            ));
+        }
+    };
     let scratch = &mut Vec::new();
-    let share = params.distance_percentile / 100.0;
-    for (c, own) in distances_of.iter().enumerate() {
-        model.sizes[c] = own.len();
-        // a regime that no row belongs to is measured by all of them
-        model.limits[c] = quantile(if own.is_empty() { &distances } else { own }, share, scratch);
+    for c in 0..model.sizes.len() {
+        let is_own = |label: &f64| *label == c as f64;
+        let own: Vec<f64> = regime_of
+            .iter()
+            .zip(&distances)
+            .filter(|(label, _)| is_own(label))
+            .map(|(_, distance)| *distance)
+            .collect();
+        model.limits[c] = quantile(&own, params.distance_percentile / 100.0, scratch);
         for j in 0..p {
-            let members = matrix.column(j).iter().zip(&labels).filter(|(_, label)| **label == c as f64);
+            let members = matrix.column(j).iter().zip(&regime_of).filter(|(_, label)| is_own(label));
             // shares, which do not overflow
-            model.centers[c * p + j] = members.map(|(v, _)| v / own.len() as f64).sum::<f64>();
-        }
-        if own.is_empty() {
-            model.centers[c * p..(c + 1) * p].fill(f64::NAN);
+            model.centers.push(members.map(|(v, _)| v / own.len() as f64).sum::<f64>());
         }
     }
+    model.labels = (0..model.sizes.len() as i64).collect();
     Ok(model)
 }
 
@@ -265,14 +278,21 @@ fn projected(z: &[f64], n: usize, components: &[f64], pool: &ThreadPool) -> Vec<
 fn sorted(parameters: Parameters, d: usize) -> Parameters {
     let mut order: Vec<usize> = (0..parameters.weights.len()).collect();
     order.sort_by(|&a, &b| parameters.weights[b].total_cmp(&parameters.weights[a]));
-    let parts = |from: &[f64], size: usize| -> Vec<f64> {
-        order.iter().flat_map(|&c| from[c * size..(c + 1) * size].iter().copied()).collect()
-    };
+    ordered(&parameters, d, &order)
+}
+
+/// Some components in this order.
+fn ordered(parameters: &Parameters, d: usize, order: &[usize]) -> Parameters {
     Parameters {
-        weights: parts(&parameters.weights, 1),
-        means: parts(&parameters.means, d),
-        covariances: parts(&parameters.covariances, d * d),
+        weights: parts(&parameters.weights, 1, order),
+        means: parts(&parameters.means, d, order),
+        covariances: parts(&parameters.covariances, d * d, order),
     }
+}
+
+/// Parts of so many elements in this order.
+fn parts<T: Copy>(from: &[T], size: usize, order: &[usize]) -> Vec<T> {
+    order.iter().flat_map(|&c| &from[c * size..(c + 1) * size]).copied().collect()
 }
 
 fn find(rows: Matrix<'_>, params: &Params, pool: &ThreadPool) -> Result<Found, Error> {
@@ -471,8 +491,28 @@ fn scored(matrix: Matrix<'_>, score: &dyn Score, pool: &ThreadPool) -> Vec<f64> 
 }
 
 impl Regimes {
+    /// Regime `order[i]` becomes regime i, with label `labels[i]`.
+    pub fn reorder(&mut self, order: &[usize], labels: Vec<i64>) {
+        let k = self.sizes.len();
+        let (d, p) = (self.parameters.means.len() / k, self.centers.len() / k);
+        self.parameters = ordered(&self.parameters, d, order);
+        self.limits = parts(&self.limits, 1, order);
+        self.sizes = parts(&self.sizes, 1, order);
+        self.centers = parts(&self.centers, p, order);
+        self.labels = labels;
+    }
+
+    fn retain_with_rows(&mut self, d: usize) {
+        let kept: Vec<usize> = (0..self.sizes.len()).filter(|&c| self.sizes[c] > 0).collect();
+        self.parameters = ordered(&self.parameters, d, &kept);
+        let all: f64 = self.parameters.weights.iter().sum();
+        self.parameters.weights.iter_mut().for_each(|weight| *weight /= all);
+        self.sizes.truncate(kept.len());
+        self.limits.truncate(kept.len());
+    }
+
     fn of_train(&self, matrix: Matrix<'_>, pool: &ThreadPool) -> Result<(Vec<f64>, Vec<f64>), Error> {
-        let scorer = Scorer::new(self)?;
+        let scorer = Scorer::new(self, Output::Distance)?;
         let mut labels = scored(matrix, &scorer, pool);
         let distances = labels.split_off(2 * matrix.rows());
         labels.truncate(matrix.rows());
@@ -480,23 +520,30 @@ impl Regimes {
     }
 }
 
-/// Regimes ready for rows: of each its label, its confidence, and its squared distance from the regime's mean.
+/// What a row gets besides its label and its confidence.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Output {
+    /// The squared distance from the regime's mean.
+    Distance,
+    /// 1 if it is in none of the regimes, else 0.
+    Novelty,
+    /// The same, and the label of a novel row is -1.
+    Unknown,
+}
+
+/// Regimes ready for rows.
 pub struct Scorer<'a> {
     model: &'a Regimes,
     densities: Densities,
+    output: Output,
 }
 
 impl<'a> Scorer<'a> {
-    pub fn new(model: &'a Regimes) -> Result<Self, Error> {
+    pub fn new(model: &'a Regimes, output: Output) -> Result<Self, Error> {
         let d = model.parameters.means.len() / model.parameters.weights.len();
         let densities = Densities::new(&model.parameters, Covariance::Full, d)
             .map_err(|c| Error(format!("the covariance of regime {c} is not positive definite")))?;
-        Ok(Self { model, densities })
-    }
-
-    /// Whether a row at this squared distance is in none of the regimes.
-    pub fn is_novel(&self, label: f64, distance: f64) -> bool {
-        self.model.limits.get(label as usize).is_some_and(|limit| distance > *limit)
+        Ok(Self { model, densities, output })
     }
 }
 
@@ -527,6 +574,15 @@ impl Score for Scorer<'_> {
         };
         let cells = Cells { data, rows: tile.rows(), stride };
         dispatch(Run { densities: &self.densities, cells, logs, out });
+        if self.output != Output::Distance {
+            let (labels, rest) = out.split_at_mut(stride);
+            for (label, third) in labels.iter_mut().zip(&mut rest[stride..]).filter(|(label, _)| !label.is_nan()) {
+                let c = *label as usize;
+                let novel = *third > self.model.limits[c];
+                *third = f64::from(u8::from(novel));
+                *label = if novel && self.output == Output::Unknown { -1.0 } else { self.model.labels[c] as f64 };
+            }
+        }
     }
 }
 
