@@ -54,8 +54,9 @@ from acm_rs import _internal, fast_features
 from races_detectors import WORKLOADS as DETECTOR_WORKLOADS
 from races_features import OPERATIONS
 from races_features import WORKLOADS as FEATURE_WORKLOADS
+from races_regimes import WORKLOADS as REGIME_WORKLOADS
 
-WORKLOADS = (*FEATURE_WORKLOADS, *DETECTOR_WORKLOADS)
+WORKLOADS = (*FEATURE_WORKLOADS, *DETECTOR_WORKLOADS, *REGIME_WORKLOADS)
 
 README = Path(__file__).resolve().parent.parent / "README.md"
 MARKERS = ("<!-- speed:start -->", "<!-- speed:end -->")

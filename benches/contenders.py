@@ -1,6 +1,6 @@
 """What races have in common: the data, the contenders, a workload and what it is to reach.
 
-`compare.py` runs the races; `races_features.py` and `races_detectors.py` say who takes part in which.
+`compare.py` runs the races; `races_*.py` say who takes part in which.
 """
 
 # a script's parts, not an interface: names speak, docstrings only where they do not
