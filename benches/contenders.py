@@ -1,7 +1,6 @@
 """What races have in common: the data, the contenders, a workload and what it is to reach.
 
-`compare.py` runs the races; `races_features.py`, `races_detectors.py` and `races_regimes.py` say who takes part in
-which.
+`compare.py` runs the races; `races_*.py` say who takes part in which.
 """
 
 # a script's parts, not an interface: names speak, docstrings only where they do not

@@ -19,7 +19,8 @@ use acm_rs::kernels::linalg::eigen;
 use acm_rs::kernels::linalg::gram::Gram;
 use acm_rs::kernels::matrix::{Matrix, TILE_ROWS, Tile};
 use acm_rs::kernels::params::{Bands, Window};
-use acm_rs::kernels::regimes::kmeans;
+use acm_rs::kernels::random::Stream;
+use acm_rs::kernels::regimes::{hdbscan, kmeans, silhouette};
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 
 const ROWS: usize = 10_000;
@@ -295,6 +296,38 @@ fn components(c: &mut Criterion) {
     group.finish();
 }
 
+/// Clusters and their silhouettes, on one thread.
+fn regimes(c: &mut Criterion) {
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build().expect("a thread");
+    let mut group = c.benchmark_group("regimes");
+    group.sample_size(10);
+    for (rows, p) in [(ROWS, 10), (ROWS, 50), (10 * ROWS, 3)] {
+        // the sum of twelve is nearly normal
+        let mut random = Stream::new(42, 0);
+        let mut noise = || (0..12).map(|_| random.uniform()).sum::<f64>() - 6.0;
+        let centers: Vec<f64> = (0..4 * p).map(|_| 4.0 * noise()).collect();
+        let data: Vec<f64> = (0..rows * p).map(|at| centers[at % rows % 4 * p + at / rows] + noise()).collect();
+        let params = hdbscan::Params::new(50, 10, 0.0, hdbscan::Method::Mass, false, Scaling::None);
+        let params = params.expect("valid parameters");
+        let fit = || hdbscan::fit(Matrix::new(black_box(&data), rows, p), &params, &pool).expect("a fit");
+        assert_eq!(fit().sizes.len(), 4);
+        group.bench_function(BenchmarkId::new("hdbscan", format!("n={rows}/p={p}")), |b| b.iter(fit));
+        let labels: Vec<Option<u32>> = (0..rows).map(|i| Some((i % 4) as u32)).collect();
+        for metric in [silhouette::Metric::Euclidean, silhouette::Metric::Squared] {
+            if rows > ROWS && metric == silhouette::Metric::Euclidean {
+                continue; // seconds
+            }
+            let params = silhouette::Params::new(metric, Scaling::None, 1.0, None).expect("valid parameters");
+            let mean = || silhouette::mean(black_box(&data).clone(), &labels, &params, &pool);
+            assert!(mean() > 0.5);
+            group.bench_function(BenchmarkId::new(format!("silhouette/{metric:?}"), format!("n={rows}/p={p}")), |b| {
+                b.iter(mean)
+            });
+        }
+    }
+    group.finish();
+}
+
 criterion_group!(
     benches,
     rolling,
@@ -304,6 +337,7 @@ criterion_group!(
     detectors,
     isolation_forests,
     mixtures,
-    components
+    components,
+    regimes
 );
 criterion_main!(benches);

@@ -1,23 +1,47 @@
-"""Races of the regimes: fits against scikit-learn."""
+"""Races of operating regimes: clusters and their silhouettes against scikit-learn, hdbscan and fast_hdbscan."""
 
 # a script's parts, not an interface: names speak, docstrings only where they do not
 # ruff: noqa: D103
 from __future__ import annotations
 
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 import acm_rs as acm
 import polars as pl
-from contenders import SEED, Arrays, Contender, Data, Goal, Run, Workload, need
+from contenders import SEED, THREADS, Arrays, Contender, Data, Goal, Run, Workload, need
 
-REGIMES, STARTS = 4, 10
+CLUSTERS = 4
+
+
+@cache
+def states(rows: int, columns: int) -> tuple[Any, Any]:
+    """Rows in clusters, and the cluster of each: random walks, as other races have them, have no regimes."""
+    np = need("numpy")
+    random = np.random.default_rng(SEED)
+    of = random.integers(0, CLUSTERS, rows)
+    centers = random.normal(size=(CLUSTERS, columns)) * (6 if columns < 5 else 3)
+    return np.ascontiguousarray(centers[of] + random.normal(size=(rows, columns))), of
+
+
+def rows_of(data: Data) -> tuple[Any, Any]:
+    return states(data.frame.height, len(data.columns))
+
+
+def frame_of(data: Data) -> pl.DataFrame:
+    x, of = rows_of(data)
+    return pl.DataFrame(x, schema=data.columns).with_columns(label=pl.Series(of))
+
+
+# --- k-means ---------------------------------------------------------------------------------------------------------
+
+STARTS = 10
 # the best of ten starts is one of several minima that lie close together
 MINIMA = {"inertia": 2e-2}
 
 
 def fit_kmeans(data: Data, *, lazy: bool) -> Run:
-    fit = acm.kmeans_fit(data.columns, REGIMES, n_init=STARTS, scale="none", seed=SEED)
+    fit = acm.kmeans_fit(data.columns, CLUSTERS, n_init=STARTS, scale="none", seed=SEED)
     if lazy:
         return lambda: data.frame.lazy().select(fit).collect()
     return lambda: data.frame.select(fit)
@@ -25,11 +49,11 @@ def fit_kmeans(data: Data, *, lazy: bool) -> Run:
 
 def fit_kmeans_sklearn(data: Data) -> Run:
     rows = need("numpy").ascontiguousarray(data.matrix.T)
-    kmeans = need("sklearn.cluster").KMeans(REGIMES, n_init=STARTS, random_state=SEED)
+    kmeans = need("sklearn.cluster").KMeans(CLUSTERS, n_init=STARTS, random_state=SEED)
     return lambda: kmeans.fit(rows)
 
 
-def inertia(_data: Data, model: pl.DataFrame) -> Arrays:
+def our_inertia(_data: Data, model: pl.DataFrame) -> Arrays:
     return {"inertia": need("numpy").array([[model.item()["inertia"]]])}
 
 
@@ -40,11 +64,11 @@ def inertia_sklearn(_data: Data, kmeans: Any) -> Arrays:
 def kmeans_workload(sensors: int) -> Workload:
     return Workload(
         f"kmeans_fit_{sensors}",
-        f"k-means fit, k = {REGIMES}, {STARTS} starts, 10,000 x {sensors}",
+        f"k-means fit, k = {CLUSTERS}, {STARTS} starts, 10,000 x {sensors}",
         0,
         (
-            Contender("one call", partial(fit_kmeans, lazy=False), inertia, ours=True),
-            Contender("lazy", partial(fit_kmeans, lazy=True), inertia, ours=True),
+            Contender("one call", partial(fit_kmeans, lazy=False), our_inertia, ours=True),
+            Contender("lazy", partial(fit_kmeans, lazy=True), our_inertia, ours=True),
             Contender("scikit-learn", fit_kmeans_sklearn, inertia_sklearn, needs=("sklearn",), tolerance=MINIMA),
         ),
         (Goal(3.0),),
@@ -52,6 +76,120 @@ def kmeans_workload(sensors: int) -> Workload:
     )
 
 
+# --- silhouettes -----------------------------------------------------------------------------------------------------
+
+
+def silhouette_workload(metric: Any, goal: float, shape: tuple[int, int]) -> Workload:
+    def eager(data: Data) -> Run:
+        frame, expr = frame_of(data), acm.silhouette(data.columns, "label", metric=metric, scale="none")
+        return lambda: frame.select(expr)
+
+    def lazy(data: Data) -> Run:
+        frame, expr = frame_of(data).lazy(), acm.silhouette(data.columns, "label", metric=metric, scale="none")
+        return lambda: frame.select(expr).collect()
+
+    def sklearn(data: Data) -> Run:
+        x, of = rows_of(data)
+        score = need("sklearn.metrics").silhouette_score
+        return lambda: score(x, of, metric=metric)
+
+    def arrays(_data: Data, result: Any) -> Arrays:
+        value = result.item() if isinstance(result, pl.DataFrame) else float(result)
+        return {"silhouette": need("numpy").array([[value]])}
+
+    return Workload(
+        f"silhouette_{metric}",
+        f"silhouette, {metric}, {CLUSTERS} clusters, {shape[0]:,} x {shape[1]}",
+        0,
+        (
+            Contender("one call", eager, arrays, ours=True),
+            Contender("lazy", lazy, arrays, ours=True, tolerance={"silhouette": 0.0}),
+            Contender("scikit-learn", sklearn, arrays, needs=("sklearn",), tolerance={"silhouette": 1e-12}),
+        ),
+        (Goal(goal),),
+        shape=shape,
+    )
+
+
+# --- HDBSCAN ---------------------------------------------------------------------------------------------------------
+
+SIZE, SAMPLES = 50, 10
+# rows between two clusters go to either of them, by the order of a package's edges
+HDBSCAN_TOLERANCE = {"clusters": 0.0, "noise": 1e-3}
+
+
+def found(_data: Data, labels: Any) -> Arrays:
+    np = need("numpy")
+    if isinstance(labels, pl.DataFrame):
+        labels = labels.to_series().struct.field("labels").item().to_numpy()
+    return {"clusters": np.array([[labels.max() + 1]]), "noise": np.array([[(labels < 0).mean()]])}
+
+
+def fit(data: Data) -> Run:
+    frame = frame_of(data)
+    expr = acm.hdbscan_fit(data.columns, SIZE, min_samples=SAMPLES, scale="none")
+    return lambda: frame.select(expr)
+
+
+def fit_lazy(data: Data) -> Run:
+    frame = frame_of(data).lazy()
+    expr = acm.hdbscan_fit(data.columns, SIZE, min_samples=SAMPLES, scale="none")
+    return lambda: frame.select(expr).collect()
+
+
+def fit_fast_hdbscan(data: Data) -> Run:
+    cluster = need("fast_hdbscan").HDBSCAN(min_cluster_size=SIZE, min_samples=SAMPLES)
+    x = rows_of(data)[0]
+    return lambda: cluster.fit_predict(x)
+
+
+def fit_hdbscan(data: Data) -> Run:
+    cluster = need("hdbscan").HDBSCAN(min_cluster_size=SIZE, min_samples=SAMPLES, core_dist_n_jobs=THREADS)
+    x = rows_of(data)[0]
+    return lambda: cluster.fit_predict(x)
+
+
+def fit_sklearn(data: Data) -> Run:
+    # it counts a row among its own neighbours
+    parameters: dict[str, Any] = {"min_cluster_size": SIZE, "min_samples": SAMPLES + 1, "n_jobs": THREADS}
+    cluster = need("sklearn.cluster").HDBSCAN(copy=True, **parameters)
+    x = rows_of(data)[0]
+    return lambda: cluster.fit_predict(x)
+
+
+PEERS = {
+    "fast_hdbscan": Contender("fast_hdbscan", fit_fast_hdbscan, found, ("fast_hdbscan",), HDBSCAN_TOLERANCE),
+    "hdbscan": Contender("hdbscan", fit_hdbscan, found, ("hdbscan",), HDBSCAN_TOLERANCE),
+    "scikit-learn": Contender("scikit-learn", fit_sklearn, found, ("sklearn",), HDBSCAN_TOLERANCE),
+}
+
+
+def hdbscan_workload(rows: int, sensors: int, goals: dict[str, float | None]) -> Workload:
+    return Workload(
+        f"hdbscan_{rows // 1000}k_{sensors}",
+        f"HDBSCAN fit, {rows:,} x {sensors}",
+        0,
+        (
+            Contender("one call", fit, found, ours=True),
+            Contender("lazy", fit_lazy, found, ours=True, tolerance={"clusters": 0.0, "noise": 0.0}),
+            *(PEERS[peer] for peer in goals),
+        ),
+        tuple(Goal(ratio, (peer,)) for peer, ratio in goals.items()),
+        shape=(rows, sensors),
+    )
+
+
 # --- all races -------------------------------------------------------------------------------------------------------
 
-WORKLOADS: tuple[Workload, ...] = (kmeans_workload(10), kmeans_workload(50))
+WORKLOADS: tuple[Workload, ...] = (
+    kmeans_workload(10),
+    kmeans_workload(50),
+    silhouette_workload("euclidean", 10.0, (10_000, 10)),
+    # of 100,000 rows scikit-learn takes minutes
+    silhouette_workload("sqeuclidean", 100.0, (10_000, 10)),
+    hdbscan_workload(10_000, 10, {"fast_hdbscan": 2.0, "hdbscan": None, "scikit-learn": 6.0}),
+    # of so many columns fast_hdbscan looks for neighbours approximately
+    hdbscan_workload(10_000, 50, {"hdbscan": 6.0, "scikit-learn": 6.0}),
+    # of so many rows scikit-learn takes minutes
+    hdbscan_workload(100_000, 3, {"fast_hdbscan": 2.0, "hdbscan": None}),
+)

@@ -49,6 +49,9 @@ fn predicted(model: &Hdbscan, data: &[f64], rows: usize) -> (Vec<i64>, Vec<f64>)
 /// Reachability, length, rows.
 type Pair = (f64, f64, usize, usize);
 
+/// A cluster: its rows, their strengths, its stability.
+type Chosen = (Vec<usize>, Vec<f64>, f64);
+
 struct Twin {
     cores: Vec<f64>,
     edges: Vec<Pair>,
@@ -85,8 +88,8 @@ impl Twin {
         Self { cores, edges }
     }
 
-    /// Labels (clusters as sets of rows) with strengths, and the stability of each.
-    fn clusters(&self, of: Setting) -> Vec<(Vec<usize>, Vec<f64>, f64)> {
+    /// The chosen clusters.
+    fn clusters(&self, of: Setting) -> Vec<Chosen> {
         let rows = self.cores.len();
         let mut found = Vec::new();
         let top = Part { rows: (0..rows).collect(), start: f64::INFINITY };
@@ -95,13 +98,7 @@ impl Twin {
     }
 
     /// The chosen clusters in a part of the rows, and their mass.
-    fn within(
-        &self,
-        part: Part,
-        of: Setting,
-        first: bool,
-        all: &mut Vec<f64>,
-    ) -> (Vec<(Vec<usize>, Vec<f64>, f64)>, f64) {
+    fn within(&self, part: Part, of: Setting, first: bool, all: &mut Vec<f64>) -> (Vec<Chosen>, f64) {
         let mut left = part.rows.clone();
         let mut leaves: Vec<(usize, f64)> = Vec::new();
         let mut halves: Vec<Part> = Vec::new();

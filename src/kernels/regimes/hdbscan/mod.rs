@@ -44,7 +44,7 @@ use crate::kernels::simd::{Kernel, LANES, Simd, dispatch};
 
 use hierarchy::Condensed;
 pub use hierarchy::Method;
-use points::{Nearest, Node, Points, Walk};
+use points::{Bound, Nearest, Node, Points, Walk};
 use spanning::{Edge, Spanning};
 
 #[derive(Clone, Debug)]
@@ -301,16 +301,24 @@ impl<'a> Predictor<'a> {
     }
 
     #[inline(always)]
-    fn predict<S: Simd>(&self, s: S, x: &[f64], walk: &mut Walk, nearest: &mut Nearest) -> (f64, f64) {
+    fn predict<S: Simd>(
+        &self,
+        s: S,
+        x: impl Iterator<Item = f64>,
+        walk: &mut Walk,
+        nearest: &mut Nearest,
+    ) -> (f64, f64) {
         let model = self.model;
         nearest.clear(model.min_samples);
-        self.points.nearest(s, x, usize::MAX, walk, nearest);
+        walk.clear();
+        walk.add(x);
+        self.points.nearest(s, walk, usize::MAX, std::slice::from_mut(nearest));
         let core = nearest.limit();
         if core == f64::INFINITY {
             // so far away that its squares are no numbers
             return (-1.0, 0.0);
         }
-        let (row, reach) = self.joined(s, x, core, walk);
+        let (row, reach) = self.joined(s, core, walk);
         if reach.1 == 0.0 {
             return (model.labels[row] as f64, model.strengths[row]);
         }
@@ -330,32 +338,20 @@ impl<'a> Predictor<'a> {
         }
     }
 
-    /// The train row of least mutual reachability, with its square and that of the distance.
+    /// The train row of least mutual reachability to the row of a walk, with its square and that of the distance. An equal
+    /// row comes first, whatever its core distance.
     #[inline(always)]
-    fn joined<S: Simd>(&self, s: S, x: &[f64], core: f64, walk: &mut Walk) -> (usize, (f64, f64)) {
+    fn joined<S: Simd>(&self, s: S, core: f64, walk: &mut Walk) -> (usize, (f64, f64)) {
         let (mut row, mut best) = (usize::MAX, (f64::INFINITY, f64::INFINITY));
-        self.points.start(walk, x);
-        while let Some((_, node)) = walk.open.pop() {
-            let square = self.points.least_square(s, node, walk);
-            let node_core = self.node_cores[node];
-            // an equal row comes first, whatever its core distance
-            if square > 0.0 && square.max(node_core).max(core) > best.0 {
-                continue;
-            }
-            let Node { from, to, second } = self.points.nodes[node];
-            if second != 0 {
-                let (a, b) = (node + 1, second);
-                let nearer = self.points.least_square(s, a, walk) <= self.points.least_square(s, b, walk);
-                walk.open.extend(if nearer { [(0.0, b), (0.0, a)] } else { [(0.0, a), (0.0, b)] });
-                continue;
-            }
-            for v in from..to {
-                let squares = self.points.blocks.squares(s, v, x);
+        self.points.start(s, walk);
+        while let Some(node) = self.points.next_leaf(s, walk, &Joined { predictor: self, core }, best.0) {
+            let Some(squares) = self.points.squares_of(s, node, walk, 0, best.0) else { continue };
+            for (v, squares) in squares.into_iter().enumerate() {
                 if !s.any(s.le(squares, s.splat(best.0))) {
                     continue;
                 }
                 for (lane, square) in s.to_array(squares).into_iter().enumerate() {
-                    let place = v * LANES + lane;
+                    let place = (self.points.nodes[node].from + v) * LANES + lane;
                     if place >= self.points.rows() {
                         break;
                     }
@@ -368,6 +364,19 @@ impl<'a> Predictor<'a> {
             }
         }
         (row, best)
+    }
+}
+
+/// No row of a node has less reachability to a row with this squared core distance; 0 where one may be equal to it.
+struct Joined<'a> {
+    predictor: &'a Predictor<'a>,
+    core: f64,
+}
+
+impl Bound for Joined<'_> {
+    #[inline(always)]
+    fn least(&self, node: usize, square: f64) -> f64 {
+        if square == 0.0 { 0.0 } else { square.max(self.predictor.node_cores[node]).max(self.core) }
     }
 }
 
@@ -391,13 +400,10 @@ impl Score for Predictor<'_> {
                 for (j, z) in z.chunks_exact_mut(tile.stride()).enumerate() {
                     predictor.model.scale.convert(j, tile.column(j), z);
                 }
-                let mut x = vec![0.0; tile.columns()];
                 let (labels, strengths) = out.split_at_mut(tile.stride());
                 for i in 0..tile.stride() {
-                    for (j, x) in x.iter_mut().enumerate() {
-                        *x = z[j * tile.stride() + i] * predictor.power;
-                    }
-                    (labels[i], strengths[i]) = predictor.predict(s, &x, &mut walk, &mut nearest);
+                    let x = z.iter().skip(i).step_by(tile.stride()).map(|z| z * predictor.power);
+                    (labels[i], strengths[i]) = predictor.predict(s, x, &mut walk, &mut nearest);
                 }
             }
         }

@@ -4,24 +4,24 @@
 //! that the tree is unique and does not depend on the order of the rows unless pairs are equally far apart. All is compared
 //! in squares; no root is taken.
 //!
-//! Boruvka's rounds (1926) over a k-d tree. In each, every component takes its least outgoing edge, and rows look for it one
-//! by one (March, Ram and Gray 2010 let pairs of nodes look). Parts of the tree within the component, and parts whose
+//! Boruvka's rounds (1926) over a k-d tree. In each, every component takes its least outgoing edge, and the rows of a leaf look
+//! for it together (March, Ram and Gray 2010 let all pairs of nodes look). Parts of the tree within the component, and parts whose
 //! bounding box or least core distance lies beyond the best edge so far, are passed by. A row keeps the edge that it found
 //! until that lies inside its component; until then, or while the reach that it searched last time lies beyond the
 //! component's best, it need not look again. The neighbours that gave the core distance answer most of the first rounds.
 //! Threads share the best edge of each component as a bound; only what lies beyond it is left out, so the least edge is the
 //! same whatever they find first.
 //!
-//! Measured for 10,000 rows, processor time with core distances, min_samples = 10: four clusters of 3 columns 23 ms, of 10
-//! columns 91 ms, of 24 columns 235 ms, of 50 columns 876 ms. Prim's algorithm (1957) over all pairs, rows that are left packed
-//! together, with core distances from blocks of 32 rows against all: 117, 193, 360 and 668 ms, of which only the core
-//! distances run on several threads. So it is not used.
+//! Measured for 10,000 rows and min_samples = 10, processor time with core distances: four clusters of 10 columns 76 ms, of 50
+//! columns 396 ms; 100,000 rows of 3 columns 212 ms. With a search for each row by itself: 84, 715 and 228 ms. Prim's
+//! algorithm (1957) over all pairs, rows that are left packed together, with core distances from blocks of 32 rows against
+//! all: 193 ms for 10 columns and 668 ms for 50, and only the core distances run on several threads. So it is not used.
 
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::kernels::parallel;
-use crate::kernels::regimes::hdbscan::points::{Node, Points, Walk};
+use crate::kernels::regimes::hdbscan::points::{Bound, LEAF, Node, Points, Walk};
 use crate::kernels::simd::{Kernel, LANES, Lanes, Simd, dispatch};
 
 /// An edge: squares of its mutual reachability and of its length, and its rows, the lower first.
@@ -124,7 +124,7 @@ pub fn spanning(points: &Points, min_samples: usize, pool: &rayon::ThreadPool) -
         || (),
         |(), piece| points.neighbours(pieces[piece].clone(), min_samples, kept),
     );
-    let mut cores = vec![Lanes([f64::INFINITY; LANES]); points.blocks.vectors()];
+    let mut cores = vec![Lanes([f64::INFINITY; LANES]); points.vectors()];
     let (mut squares, mut places) = (Vec::with_capacity(rows * kept), Vec::with_capacity(rows * kept));
     let mut place = 0;
     for part in parts {
@@ -153,7 +153,7 @@ pub fn spanning(points: &Points, min_samples: usize, pool: &rayon::ThreadPool) -
         cores,
         node_cores,
         components: (0..rows as u32).collect(),
-        lanes: vec![Lanes::default(); points.blocks.vectors()],
+        lanes: vec![Lanes::default(); points.vectors()],
         node_components: vec![NONE; points.nodes.len()],
         found,
         bounds: (0..rows).map(|_| AtomicU64::new(0)).collect(),
@@ -282,62 +282,79 @@ impl Boruvka<'_> {
         Found { other: NONE, ..before }
     }
 
-    /// The least outgoing edge of a row, if none of its component is known to have less reachability.
+    /// The least outgoing edges of the rows at these places, of which none is known, if none of their components is known to
+    /// have less reachability.
     #[inline(always)]
-    fn search<S: Simd>(&self, s: S, u: usize, x: &[f64], walk: &mut Walk) -> Found {
-        let (own, core) = (self.components[u], self.core(u));
-        let bound = self.bound(own);
-        let mut best = Found { reach: bound, square: f64::INFINITY, other: NONE, least: bound };
-        let (core_lanes, own_lanes) = (s.splat(core), s.splat(f64::from(own)));
-        self.points.start(walk, x);
-        'open: while let Some((reach, mut node)) = walk.open.pop() {
-            if reach > best.reach {
-                continue;
-            }
-            while self.points.nodes[node].second != 0 {
-                let (first, second) = (node + 1, self.points.nodes[node].second);
-                let (a, b) = (self.reach(s, first, own, core, walk), self.reach(s, second, own, core, walk));
-                let (near, far, to_near, to_far) = if a <= b { (first, second, a, b) } else { (second, first, b, a) };
-                if to_far <= best.reach && to_far < f64::INFINITY {
-                    walk.open.push((to_far, far));
-                }
-                if to_near > best.reach || to_near == f64::INFINITY {
-                    continue 'open;
-                }
-                node = near;
-            }
-            let Node { from, to, .. } = self.points.nodes[node];
-            for v in from..to {
-                let squares = self.points.blocks.squares(s, v, x);
-                let reach = s.max(s.max(s.load(&self.cores[v]), core_lanes), squares);
-                let reach = s.select(s.eq(s.load(&self.lanes[v]), own_lanes), s.splat(f64::INFINITY), reach);
-                if !s.any(s.le(reach, s.splat(best.reach))) {
-                    continue;
-                }
-                let (reach, squares) = (s.to_array(reach), s.to_array(squares));
-                for lane in 0..LANES {
-                    if reach[lane] > best.reach || reach[lane] == f64::INFINITY {
-                        continue;
-                    }
-                    let other = (v * LANES + lane) as u32;
-                    let new = Found { reach: reach[lane], square: squares[lane], other, least: reach[lane] };
-                    if best.other == NONE || self.edge(u, &new).order(&self.edge(u, &best)).is_lt() {
-                        best = new;
-                    }
-                }
+    fn search<S: Simd>(&self, s: S, places: &[usize], walk: &mut Walk, found: &mut [Found]) {
+        walk.clear();
+        let mut outside = Outside { rounds: self, own: self.components[places[0]], core: f64::INFINITY };
+        let mut worst = 0.0_f64;
+        for (&u, found) in places.iter().zip(found.iter_mut()) {
+            walk.add(self.points.row(u));
+            let bound = self.bound(self.components[u]);
+            *found = Found { reach: bound, square: f64::INFINITY, other: NONE, least: bound };
+            outside.core = outside.core.min(self.core(u));
+            outside.own = if self.components[u] == outside.own { outside.own } else { NONE };
+            worst = worst.max(bound);
+        }
+        self.points.start(s, walk);
+        while let Some(node) = self.points.next_leaf(s, walk, &outside, worst) {
+            worst = 0.0;
+            for (q, (&u, best)) in places.iter().zip(found.iter_mut()).enumerate() {
+                self.search_leaf(s, node, walk, q, u, best);
+                worst = if best.reach > worst { best.reach } else { worst };
             }
         }
-        best
     }
 
-    /// No outgoing edge of a row to a node has less reachability; infinite if there is none.
+    /// The least outgoing edge of a row as far as a leaf has it.
     #[inline(always)]
-    fn reach<S: Simd>(&self, s: S, node: usize, own: u32, core: f64, walk: &Walk) -> f64 {
-        if self.node_components[node] == own {
+    fn search_leaf<S: Simd>(&self, s: S, node: usize, walk: &Walk, q: usize, u: usize, best: &mut Found) {
+        let (own, core) = (self.components[u], self.core(u));
+        if self.node_components[node] == own || self.node_cores[node] > best.reach {
+            return;
+        }
+        let Some(squares) = self.points.squares_of(s, node, walk, q, best.reach) else { return };
+        for (v, squares) in squares.into_iter().enumerate() {
+            let v = self.points.nodes[node].from + v;
+            let reach = s.max(s.max(s.load(&self.cores[v]), s.splat(core)), squares);
+            let inside = s.eq(s.load(&self.lanes[v]), s.splat(f64::from(own)));
+            let reach = s.select(inside, s.splat(f64::INFINITY), reach);
+            if !s.any(s.le(reach, s.splat(best.reach))) {
+                continue;
+            }
+            let (reach, squares) = (s.to_array(reach), s.to_array(squares));
+            for lane in 0..LANES {
+                if reach[lane] > best.reach || reach[lane] == f64::INFINITY {
+                    continue;
+                }
+                let other = (v * LANES + lane) as u32;
+                let new = Found { reach: reach[lane], square: squares[lane], other, least: reach[lane] };
+                if best.other == NONE || self.edge(u, &new).order(&self.edge(u, best)).is_lt() {
+                    *best = new;
+                }
+            }
+        }
+    }
+}
+
+/// No outgoing edge of some rows to a node has less reachability; infinite if there is none.
+struct Outside<'a> {
+    rounds: &'a Boruvka<'a>,
+    /// Their component, if they have one in common.
+    own: u32,
+    /// Their least core distance, squared.
+    core: f64,
+}
+
+impl Bound for Outside<'_> {
+    #[inline(always)]
+    fn least(&self, node: usize, square: f64) -> f64 {
+        let (component, core) = (self.rounds.node_components[node], self.rounds.node_cores[node]);
+        if component == self.own && component != NONE {
             return f64::INFINITY;
         }
-        let square = self.points.least_square(s, node, walk);
-        let core = if self.node_cores[node] > core { self.node_cores[node] } else { core };
+        let core = if core > self.core { core } else { self.core };
         if square > core { square } else { core }
     }
 }
@@ -353,17 +370,27 @@ impl Kernel for Outgoing<'_> {
 
     #[inline(always)]
     fn run<S: Simd>(self, s: S) -> Vec<Found> {
-        let (mut walk, mut x) = (Walk::default(), Vec::new());
-        let mut all = Vec::with_capacity(self.places.len());
-        for u in self.places {
-            let mut found = self.rounds.found[u];
-            let own = self.rounds.components[u];
-            if found.other == NONE && found.least <= self.rounds.bound(own) {
-                self.rounds.points.blocks.row(u, &mut x);
-                found = self.rounds.search(s, u, &x, &mut walk);
-                self.rounds.offer(own, found.reach);
+        let (mut walk, mut group, mut found) = (Walk::default(), Vec::new(), Vec::new());
+        let rounds = self.rounds;
+        let mut all = rounds.found[self.places.clone()].to_vec();
+        for from in self.places.clone().step_by(LEAF * LANES) {
+            group.clear();
+            for u in from..self.places.end.min(from + LEAF * LANES) {
+                let found = &rounds.found[u];
+                if found.other == NONE && found.least <= rounds.bound(rounds.components[u]) {
+                    group.push(u);
+                }
             }
-            all.push(found);
+            if group.is_empty() {
+                continue;
+            }
+            found.clear();
+            found.resize(group.len(), all[0]);
+            rounds.search(s, &group, &mut walk, &mut found);
+            for (&u, &found) in group.iter().zip(&found) {
+                rounds.offer(rounds.components[u], found.reach);
+                all[u - self.places.start] = found;
+            }
         }
         all
     }
