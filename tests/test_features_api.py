@@ -53,7 +53,7 @@ def test_function_and_method_are_the_same_operation(name: str) -> None:
 
 
 def test_every_operation_is_exported_and_is_a_method() -> None:
-    on_frames = {"gaps", "quality_report", "regime_statistics", "tail"}
+    on_frames = {"gaps", "quality_report", "operating_columns", "regime_statistics", "tail"}
     assert set(METHODS) == {*features.__all__, *DETECTORS, *REGIMES} - on_frames
     for module in (features, detectors, regimes):
         assert set(module.__all__) < set(acm.__all__)

@@ -681,8 +681,16 @@ def test_columns_of_models_and_classes() -> None:
         (lambda: acm.regime_statistics(FRAME, "label", score="asset"), ValueError, "`score` must be a numeric column"),
         (lambda: acm.regime_statistics(FRAME, "label", warn=4), ValueError, "`alert` must be at least `warn` (4"),
         (lambda: acm.regime_statistics(FRAME, "label", over=3), TypeError, "`over` must be a column name or a list"),
-        (lambda: acm.align_labels(FRAME, FRAME), TypeError, "`new` must be what `kmeans_fit` or `gmm_fit` gives"),
-        (lambda: acm.align_labels(kmeans(POINTS), 3), TypeError, "`old` must be what `kmeans_fit` or `gmm_fit` gives"),
+        (
+            lambda: acm.align_labels(FRAME, FRAME),
+            TypeError,
+            "`new` must be what `kmeans_fit`, `gmm_fit` or `regime_fit` gives",
+        ),
+        (
+            lambda: acm.align_labels(kmeans(POINTS), 3),
+            TypeError,
+            "`old` must be what `kmeans_fit`, `gmm_fit` or `regime_fit` gives",
+        ),
         (
             lambda: acm.align_labels(kmeans(POINTS), acm.KMeansModel.fit(FRAME, ["x", "y"], k=2, by="asset")),
             ValueError,
@@ -755,7 +763,10 @@ BACK = FRAME.with_columns(time=pl.col("time").reverse())
             lambda: pl.select(acm.align_labels(kmeans(POINTS), mixture(POINTS))),
             "acm.align_labels: `old` must be a model of the same kind as `new`",
         ),
-        (lambda: FRAME.select(acm.align_labels("x", "y")), "acm.align_labels: `new` must be what `kmeans_fit` or"),
+        (
+            lambda: FRAME.select(acm.align_labels("x", "y")),
+            "acm.align_labels: `new` must be what `kmeans_fit`, `gmm_fit` or",
+        ),
         (
             lambda: pl.select(acm.align_labels(kmeans(POINTS), FRAME.select(acm.kmeans_fit(["x", "y"], 2)))),
             'acm.align_labels: `new` and `old` must be fitted on the same columns, got ["a", "b"] and ["x", "y"]',

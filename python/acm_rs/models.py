@@ -217,6 +217,21 @@ class Model:
         mapping = aligned.drop("model").explode("mapping").unnest("mapping").drop_nulls("label")
         return type(self)(aligned.drop("mapping"), by=self.by), mapping
 
+    def _centers(self) -> pl.DataFrame:
+        """Give the centers of models that have some: a row each, with key, label, size and the columns."""
+        keys = [] if self.by is None else [self.by]
+        rows = []
+        for row in self.data.iter_rows(named=True):
+            model = row[self.kind]
+            if model is not None:
+                width = len(model["columns"])
+                for c, (label, size) in enumerate(zip(model["labels"], model["sizes"], strict=True)):
+                    center = model["centers"][c * width : (c + 1) * width]
+                    facts = {key: row[key] for key in keys} | {"label": label, "size": size}
+                    rows.append(facts | dict(zip(model["columns"], center, strict=True)))
+        schema = {key: self.data.schema[key] for key in keys} | {"label": pl.Int64(), "size": pl.Int64()}
+        return pl.DataFrame(rows, schema=schema | dict.fromkeys(self.columns, pl.Float64()))
+
     # --- what was learnt ---------------------------------------------------------------------------------------------
 
     def _facts(self, model: dict[str, Any]) -> list[str]:

@@ -20,6 +20,7 @@ from acm_rs.features.rolling import Bands, IntoTime, WindowSize
 from acm_rs.features.scaling import Model
 from acm_rs.features.seasonal import PERIODS, Formula, IntoModel, Periods
 from acm_rs.regimes.labels import Health, IntoModels
+from acm_rs.regimes.regime import RegimeMethod
 from acm_rs.regimes.silhouette import Metric, Scale
 
 __all__ = ["AcmNamespace", "col"]
@@ -618,6 +619,50 @@ class AcmNamespace:
     ) -> pl.Expr:
         """Nearest centre of each row. See :func:`acm_rs.kmeans_label`."""
         return regimes.kmeans_label(self._expr, model, by=by, on_unknown=on_unknown)
+
+    def regime_fit(
+        self,
+        *,
+        method: RegimeMethod = "auto",
+        k_range: Sequence[int] = (2, 6),
+        min_cluster_size: int | None = None,
+        min_samples: int | None = None,
+        max_fit_rows: int = 8_000,
+        n_components: int | None = None,
+        distance_percentile: float = 99.0,
+        reg_covar: float = 1e-4,
+        scale: Scale = "standard",
+        seed: int = 42,
+        min_present: float = 1.0,
+        strict: bool = True,
+    ) -> pl.Expr:
+        """Operating regimes of all columns. See :func:`acm_rs.regime_fit`."""
+        return regimes.regime_fit(
+            self._expr,
+            method=method,
+            k_range=k_range,
+            min_cluster_size=min_cluster_size,
+            min_samples=min_samples,
+            max_fit_rows=max_fit_rows,
+            n_components=n_components,
+            distance_percentile=distance_percentile,
+            reg_covar=reg_covar,
+            scale=scale,
+            seed=seed,
+            min_present=min_present,
+            strict=strict,
+        )
+
+    def regime_predict(
+        self,
+        model: IntoFitted,
+        *,
+        novel: Literal["flag", "unknown"] = "flag",
+        by: str | pl.Expr | None = None,
+        on_unknown: OnUnknown = "null",
+    ) -> pl.Expr:
+        """Regime of each row, how sure it is, and whether it is in none. See :func:`acm_rs.regime_predict`."""
+        return regimes.regime_predict(self._expr, model, novel=novel, by=by, on_unknown=on_unknown)
 
     def smooth_labels(
         self,

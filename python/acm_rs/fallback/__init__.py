@@ -66,6 +66,7 @@ FAMILIES = (
     "omr",
     "pca",
     "quality",
+    "regime",
     "scaling",
     "seasonal",
     "silhouette",

@@ -75,12 +75,12 @@ def scaled(cells: Floats, center: Floats, scale: Floats) -> Floats:
 @operation(dtype=KIND.fit_dtype)
 def gmm_fit(inputs: list[pl.Series], *, min_present: float, strict: bool, **parameters: Any) -> pl.Series:  # noqa: D103
     def learn(cells: Floats) -> dict[str, Any]:
-        return _fit(cells, **parameters)
+        return fit_rows(cells, **parameters)
 
     return models.fit("gmm_fit", KIND, inputs, learn, min_present=min_present, strict=strict)
 
 
-def _fit(
+def fit_rows(
     cells: Floats,
     *,
     k_range: tuple[int, int],
@@ -93,6 +93,7 @@ def _fit(
     init: tuple[list[float], list[float], list[float]] | None,
     seed: int,
 ) -> dict[str, Any]:
+    """Learn from complete rows."""
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.mixture import GaussianMixture
 

@@ -226,7 +226,7 @@ def _relative_validity(edges: _Edges, distances: Floats, labels: Any, sizes: lis
     return float((np.array(sizes) / len(labels) * validity).sum())
 
 
-def _fit(
+def fit_rows(
     cells: Floats,
     *,
     min_cluster_size: int,
@@ -236,6 +236,7 @@ def _fit(
     allow_single_cluster: bool,
     scale: str,
 ) -> dict[str, Any]:
+    """Learn from complete rows."""
     rows = len(cells)
     if rows <= min_samples:
         raise ValueError(
@@ -299,7 +300,7 @@ def _center(cells: Floats) -> list[float]:
 @operation(dtype=KIND.fit_dtype)
 def hdbscan_fit(inputs: list[pl.Series], *, min_present: float, strict: bool, **parameters: Any) -> pl.Series:  # noqa: D103
     def learn(cells: Floats) -> dict[str, Any]:
-        return _fit(cells, **parameters)
+        return fit_rows(cells, **parameters)
 
     return models.fit("hdbscan_fit", KIND, inputs, learn, min_present=min_present, strict=strict)
 

@@ -72,32 +72,46 @@ def kmeans_fit(  # noqa: D103
         return np.array(init).reshape(k, -1)[:, models.teaching(cells, min_present)[0]]
 
     def learn(cells: Floats) -> dict[str, Any]:
-        center, spread = scaling(cells, scale)
-        z = scaled(cells, center, spread)
-        given = start()
-        starts = None if given is None else scaled(given, center, spread)
-        power = _power(z, *([] if starts is None else [starts]))
-        shift = (z * power).mean(axis=0)
-        x = z * power - shift
-        rounds = _Rounds(x, max_iter, tol * x.var(axis=0).mean())
-        if starts is not None:
-            fits = [rounds.run(starts * power - shift)]
-        else:
-            fits = [rounds.run(rounds.draw(k, np.random.default_rng([seed, i]))) for i in range(n_init)]
-        centers, sizes, inertia, iterations, converged = min(fits, key=lambda fit: fit[2])
-        inertia = inertia / power / power
-        return {
-            "center": center,
-            "scale": spread,
-            "centers": restored((centers + shift) / power, center, spread).ravel(),
-            "sizes": sizes,
-            "labels": list(range(k)),
-            "inertia": inertia if np.isfinite(inertia) else np.nan,
-            "iterations": iterations,
-            "converged": converged,
+        rules: dict[str, Any] = {
+            "k": k,
+            "n_init": n_init,
+            "max_iter": max_iter,
+            "tol": tol,
+            "seed": seed,
+            "scale": scale,
         }
+        return fit_rows(cells, init=start(), **rules)
 
     return models.fit(name, KIND, inputs, learn, min_present=min_present, strict=strict)
+
+
+def fit_rows(
+    cells: Floats, *, k: int, n_init: int, max_iter: int, tol: float, init: Floats | None, seed: int, scale: str
+) -> dict[str, Any]:
+    """Learn from complete rows."""
+    center, spread = scaling(cells, scale)
+    z = scaled(cells, center, spread)
+    starts = None if init is None else scaled(init, center, spread)
+    power = _power(z, *([] if starts is None else [starts]))
+    shift = (z * power).mean(axis=0)
+    x = z * power - shift
+    rounds = _Rounds(x, max_iter, tol * x.var(axis=0).mean())
+    if starts is not None:
+        fits = [rounds.run(starts * power - shift)]
+    else:
+        fits = [rounds.run(rounds.draw(k, np.random.default_rng([seed, i]))) for i in range(n_init)]
+    centers, sizes, inertia, iterations, converged = min(fits, key=lambda fit: fit[2])
+    inertia = inertia / power / power
+    return {
+        "center": center,
+        "scale": spread,
+        "centers": restored((centers + shift) / power, center, spread).ravel(),
+        "sizes": sizes,
+        "labels": list(range(k)),
+        "inertia": inertia if np.isfinite(inertia) else np.nan,
+        "iterations": iterations,
+        "converged": converged,
+    }
 
 
 def restored(z: Floats, center: Floats, scale: Floats) -> Floats:

@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from acm_rs.fallback import _io, gmm, kmeans, models
+from acm_rs.fallback import _io, gmm, kmeans, models, regime
 from acm_rs.fallback._io import Floats, Times
 from acm_rs.fallback._registry import Field, operation
 from acm_rs.fallback.columns import by, each
@@ -254,7 +254,7 @@ def _changes(series: pl.Series) -> NDArray[np.bool_]:
 # --- alignment -------------------------------------------------------------------------------------------------------
 
 MAPPING = pl.List(pl.Struct({"label": pl.Int64(), "aligned": pl.Int64(), "distance": pl.Float64()}))
-KINDS = (kmeans.KIND, gmm.KIND)
+KINDS = (kmeans.KIND, gmm.KIND, regime.KIND)
 
 
 def _innermost(dtype: pl.DataType) -> pl.DataType:
@@ -264,7 +264,7 @@ def _innermost(dtype: pl.DataType) -> pl.DataType:
 def _align_dtype(name: str, fields: list[Field], **_parameters: Any) -> pl.DataType:
     new, old = (_innermost(field.dtype) for field in fields)
     if new not in [kind.dtype for kind in KINDS]:
-        text = f"`new` must be what `kmeans_fit` or `gmm_fit` gives, got dtype {_io.dtype_name(new)}"
+        text = f"`new` must be what `kmeans_fit`, `gmm_fit` or `regime_fit` gives, got dtype {_io.dtype_name(new)}"
         raise _io.error(name, f"{text}; fit it with this version")
     if old != new:
         text = f"`old` must be a model of the same kind as `new`, got dtype {_io.dtype_name(old)}"
@@ -292,7 +292,7 @@ def align_labels(inputs: list[pl.Series]) -> pl.Series:  # noqa: D103
 
 def _centers(model: dict[str, Any]) -> Floats:
     center, scale = (models.numbers(model[part]) for part in ("center", "scale"))
-    if model["kind"] == "kmeans":
+    if model["kind"] in ("kmeans", "regime"):
         return models.numbers(model["centers"]).reshape(-1, len(center))
     return kmeans.restored(models.numbers(model["means"]).reshape(-1, len(center)), center, scale)
 
@@ -326,6 +326,10 @@ def _aligned(name: str, new: dict[str, Any] | None, old: dict[str, Any] | None) 
         for label, aligned, distance in zip(new["labels"], labels, distances, strict=True)
     ]
     order = np.argsort(labels, kind="stable")
-    parts = ("centers", "sizes") if new["kind"] == "kmeans" else ("weights", "means", "covariances")
+    parts = {
+        "kmeans": ("centers", "sizes"),
+        "gmm": ("weights", "means", "covariances"),
+        "regime": ("weights", "means", "covariances", "limits", "sizes", "centers"),
+    }[new["kind"]]
     reordered = {part: np.array(new[part]).reshape(len(labels), -1)[order].ravel().tolist() for part in parts}
     return {"model": new | reordered | {"labels": [labels[i] for i in order]}, "mapping": mapping}

@@ -9,17 +9,22 @@ from acm_rs.regimes.labels import (
     smooth_transitions,
     transient_states,
 )
+from acm_rs.regimes.regime import RegimeModel, operating_columns, regime_fit, regime_predict
 from acm_rs.regimes.silhouette import silhouette, silhouette_samples
 
 __all__ = [
     "HdbscanModel",
     "KMeansModel",
+    "RegimeModel",
     "align_labels",
     "hdbscan_fit",
     "hdbscan_label",
     "kmeans_distance",
     "kmeans_fit",
     "kmeans_label",
+    "operating_columns",
+    "regime_fit",
+    "regime_predict",
     "regime_statistics",
     "silhouette",
     "silhouette_samples",

@@ -301,18 +301,7 @@ class KMeansModel(Model):
 
         Of a fleet after the key; null in columns that a model does not hold.
         """
-        keys = [] if self.by is None else [self.by]
-        rows = []
-        for row in self.data.iter_rows(named=True):
-            model = row[self.kind]
-            if model is not None:
-                width = len(model["columns"])
-                for c, (label, size) in enumerate(zip(model["labels"], model["sizes"], strict=True)):
-                    center = model["centers"][c * width : (c + 1) * width]
-                    facts = {key: row[key] for key in keys} | {"label": label, "size": size}
-                    rows.append(facts | dict(zip(model["columns"], center, strict=True)))
-        schema = {key: self.data.schema[key] for key in keys} | {"label": pl.Int64(), "size": pl.Int64()}
-        return pl.DataFrame(rows, schema=schema | dict.fromkeys(self.columns, pl.Float64()))
+        return self._centers()
 
     @property
     def inertia(self) -> pl.Series:

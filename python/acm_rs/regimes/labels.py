@@ -465,9 +465,9 @@ def align_labels(new: IntoModels, old: IntoModels) -> pl.Expr:
 
     Parameters
     ----------
-    new : str, Expr, Series, DataFrame, KMeansModel or GmmModel
-        What `kmeans_fit` or `gmm_fit` gave: one model, or a column of them.
-    old : str, Expr, Series, DataFrame, KMeansModel or GmmModel
+    new : str, Expr, Series, DataFrame, KMeansModel, GmmModel or RegimeModel
+        What `kmeans_fit`, `gmm_fit` or `regime_fit` gave: one model, or a column of them.
+    old : str, Expr, Series, DataFrame, KMeansModel, GmmModel or RegimeModel
         A model of the same kind, fitted on the same columns; or a column with one for each of `new`. Where it is null,
         the labels stay.
 
@@ -524,6 +524,6 @@ def _models_of(parameter: str, value: IntoModels) -> pl.Expr:
         value = value.data
 
     def is_one(series: pl.Series) -> bool:
-        return any(_models.is_model(series, kind) for kind in ("kmeans", "gmm"))
+        return any(_models.is_model(series, kind) for kind in ("kmeans", "gmm", "regime"))
 
-    return _models.literal(_models.one(name, parameter, value, is_one, "`kmeans_fit` or `gmm_fit`"))
+    return _models.literal(_models.one(name, parameter, value, is_one, "`kmeans_fit`, `gmm_fit` or `regime_fit`"))
