@@ -477,6 +477,11 @@ fn units_and_offsets_do_not_matter() {
         assert_eq!((&other.labels, &other.strengths), (&model.labels, &model.strengths));
         close(other.cores[7] / unit, model.cores[7], "core distance");
     }
+    // distances so small that one over them is no number
+    let least: Vec<f64> =
+        (0..60).map(|i| f64::from_bits((i % 10 * i % 7) as u64 + if i < 30 { 0 } else { 50 })).collect();
+    let tiny = fitted(&least, 60, Setting { min_samples: 6, ..USUAL });
+    assert!(!tiny.sizes.is_empty() && tiny.persistence.iter().all(|of| (0.0..=1.0).contains(of)), "{tiny:?}");
     let of = |data: &[f64], scaling| fit(Matrix::new(data, rows, 3), &params(USUAL, scaling), &pool(1)).expect("a fit");
     let units: Vec<f64> = data.iter().enumerate().map(|(at, x)| x * [1.0, 1024.0, 0.125][at / rows]).collect();
     for scaling in [Scaling::Standard, Scaling::Robust] {

@@ -249,9 +249,10 @@ def fit_rows(
         raise ValueError("the scaled readings do not fit a number; remove the outliers, or use another `scale`")
     power = _power(z)
     cores, edges = _spanning(np.ascontiguousarray(z.T) * power, min_samples)
-    distances = np.sqrt(edges.reach) / power
+    # times the power, so that densities are numbers
+    distances = np.sqrt(edges.reach)
     tree = _Tree(edges, distances, min_cluster_size)
-    clusters, epsilon = tree.clusters, cluster_selection_epsilon
+    clusters, epsilon = tree.clusters, cluster_selection_epsilon * power
     chosen = tree.select(method, epsilon, allow_single=allow_single_cluster) if rows >= min_cluster_size else []
     outer = {c: clusters[c].start if c > 0 else epsilon or clusters[c].end for c in chosen}
     around: list[int] = []  # the chosen cluster round each, -1 if there is none
@@ -266,21 +267,26 @@ def fit_rows(
     inner = np.array([clusters[c].end for c in chosen])
     sizes = [len(members[c]) for c in chosen]
     densest = tree.row_distances.min()
+
+    def unit(distance: Floats) -> Floats:
+        # the distance of huge readings of unlike signs may be too large for a number
+        return np.minimum(distance / power, np.finfo(float).max)
+
     return {
         "center": center,
         "scale": spread,
         "min_samples": min_samples,
         "train": z.T.ravel(),
-        "core_distances": np.sqrt(cores) / power,
+        "core_distances": unit(np.sqrt(cores)),
         "labels": labels,
         "strengths": _strengths(labels, tree.row_distances, inner),
         "row_clusters": tree.row_clusters,
-        "row_distances": tree.row_distances,
+        "row_distances": unit(tree.row_distances),
         "cluster_parents": [cluster.parent for cluster in clusters],
-        "cluster_distances": [np.nan, *(cluster.start for cluster in clusters[1:])],
+        "cluster_distances": [np.nan, *unit(np.array([cluster.start for cluster in clusters[1:]]))],
         "cluster_labels": [label[c] for c in around],
-        "inner_distances": inner,
-        "outer_distances": [outer[c] for c in chosen],
+        "inner_distances": unit(inner),
+        "outer_distances": unit(np.array([outer[c] for c in chosen])),
         "sizes": sizes,
         "centers": [v for c in chosen for v in _center(cells[members[c]])],
         "persistence": [

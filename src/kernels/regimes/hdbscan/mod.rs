@@ -154,15 +154,17 @@ pub fn fit(matrix: Matrix<'_>, params: &Params, pool: &rayon::ThreadPool) -> Res
     }
     let points = Points::new(rows, columns, |i, j| train[j * rows + i] * power);
     let Spanning { cores, edges } = spanning::spanning(&points, min_samples, pool);
-    let distances: Vec<f64> = edges.iter().map(|edge| edge.reach.sqrt() / power).collect();
+    // times the power, so that densities are numbers
+    let distances: Vec<f64> = edges.iter().map(|edge| edge.reach.sqrt()).collect();
+    let epsilon = params.epsilon * power;
     let tree = Condensed::new(&edges, &distances, params.min_cluster_size);
-    let mut chosen = tree.select(params.method, params.epsilon, params.allow_single_cluster);
+    let mut chosen = tree.select(params.method, epsilon, params.allow_single_cluster);
     if rows < params.min_cluster_size {
         chosen.clear();
     }
     let reach = |c: usize| match tree.clusters[c].parent {
         Some(_) => tree.clusters[c].start,
-        None if params.epsilon > 0.0 => params.epsilon,
+        None if epsilon > 0.0 => epsilon,
         None => tree.clusters[c].end,
     };
     // the chosen cluster round each
@@ -190,24 +192,26 @@ pub fn fit(matrix: Matrix<'_>, params: &Params, pool: &rayon::ThreadPool) -> Res
     let persistence = |&c: &usize| {
         if densest == 0.0 { 1.0 } else { tree.clusters[c].stability * densest / members[c].0 as f64 }
     };
+    // the distance of huge readings of unlike signs may be too large for a number
+    let unit = |distance: f64| (distance / power).min(f64::MAX);
     Ok(Hdbscan {
         scale,
         min_samples,
-        cores: cores.iter().map(|core| core.sqrt() / power).collect(),
+        cores: cores.iter().map(|core| unit(core.sqrt())).collect(),
         strengths,
         parents: tree.clusters.iter().map(|cluster| cluster.parent).collect(),
-        starts: tree.clusters.iter().map(|cluster| cluster.start).collect(),
+        starts: tree.clusters.iter().map(|of| of.parent.map_or(f64::INFINITY, |_| unit(of.start))).collect(),
         cluster_labels: round.iter().map(|&c| label_of(c)).collect(),
         sizes: chosen.iter().map(|&c| members[c].0).collect(),
-        outer: chosen.iter().map(|&c| reach(c)).collect(),
+        outer: chosen.iter().map(|&c| unit(reach(c))).collect(),
         persistence: chosen.iter().map(persistence).collect(),
         centers: centers(matrix, &labels, chosen.len()),
         relative_validity: relative_validity(&edges, &distances, &labels, chosen.len()),
-        inner,
+        inner: inner.iter().map(|&d| unit(d)).collect(),
         train,
         labels,
         row_clusters: tree.row_clusters,
-        row_distances: tree.row_distances,
+        row_distances: tree.row_distances.iter().map(|&d| unit(d)).collect(),
     })
 }
 
