@@ -9,7 +9,7 @@ use acm_rs::kernels::detectors::cusum::{self, State, Subject, cusum, ewma};
 use acm_rs::kernels::detectors::gmm::{self, Covariance};
 use acm_rs::kernels::detectors::isolation_forest::{self, Scorer};
 use acm_rs::kernels::detectors::pca::{self, Pca};
-use acm_rs::kernels::detectors::scaling::Scaling;
+use acm_rs::kernels::detectors::scaling::{Scale, Scaling};
 use acm_rs::kernels::features::correlation::matrix::{pearson, spearman};
 use acm_rs::kernels::features::correlation::rolling::{self, Pairwise, Reduce};
 use acm_rs::kernels::features::rolling::{Plan, Source, Statistic, evaluate};
@@ -18,9 +18,11 @@ use acm_rs::kernels::features::spectrum::Spectrum;
 use acm_rs::kernels::linalg::eigen;
 use acm_rs::kernels::linalg::gram::Gram;
 use acm_rs::kernels::matrix::{Matrix, TILE_ROWS, Tile};
-use acm_rs::kernels::params::{Bands, Window};
+use acm_rs::kernels::params::{Bands, Span, Window};
 use acm_rs::kernels::random::Stream;
-use acm_rs::kernels::regimes::{hdbscan, kmeans, silhouette};
+use acm_rs::kernels::regimes::kmeans::{self, Nearest, Output};
+use acm_rs::kernels::regimes::smoothing::{About, Kinds, join_short_runs, mode_filter};
+use acm_rs::kernels::regimes::{hdbscan, silhouette, transients};
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 
 const ROWS: usize = 10_000;
@@ -234,6 +236,7 @@ fn isolation_forests(c: &mut Criterion) {
         let scorer = Scorer::new(&fit(), COLUMNS).expect("a forest");
         group.throughput(Throughput::Elements(TILE_ROWS as u64));
         group.bench_function(id("score"), |b| b.iter(|| scorer.score(black_box(&tile), &mut scratch, &mut out)));
+        scorer.score(&tile, &mut scratch, &mut out); // a filter may have left the bench out
         assert!(out.iter().all(|s| *s > 0.2 && *s < 0.9));
     }
     group.finish();
@@ -297,9 +300,9 @@ fn components(c: &mut Criterion) {
 }
 
 /// Clusters and their silhouettes, on one thread.
-fn regimes(c: &mut Criterion) {
+fn clusters(c: &mut Criterion) {
     let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build().expect("a thread");
-    let mut group = c.benchmark_group("regimes");
+    let mut group = c.benchmark_group("clusters");
     group.sample_size(10);
     for (rows, p) in [(ROWS, 10), (ROWS, 50), (10 * ROWS, 3)] {
         // the sum of twelve is nearly normal
@@ -328,6 +331,44 @@ fn regimes(c: &mut Criterion) {
     group.finish();
 }
 
+/// Labels that follow the level of the series, and those of the nearest of four centres.
+fn labels(c: &mut Criterion) {
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build().expect("a thread");
+    let columns: Vec<Vec<f64>> = (0..10).map(|j| series_of(ROWS, 0, j)).collect();
+    let labels: Vec<u32> = columns[0].iter().map(|v| (v.abs() * 2.0).min(3.0) as u32).collect();
+    let kinds = Kinds { ranks: vec![0; 4], unknown: None };
+    let mut group = c.benchmark_group("labels");
+    group.throughput(Throughput::Elements(ROWS as u64));
+    for window in [7, 1001] {
+        let about = About::new(window, None).expect("a window");
+        group.bench_function(BenchmarkId::new("mode filter", format!("n={ROWS}/w={window}")), |b| {
+            b.iter(|| mode_filter(black_box(&mut labels.clone()), about, 1, true, &kinds));
+        });
+    }
+    group.bench_function(BenchmarkId::new("short runs", format!("n={ROWS}/dwell=15")), |b| {
+        b.iter(|| join_short_runs(black_box(&mut labels.clone()), Span::Rows(15), None, &kinds));
+    });
+    let views: Vec<&[f64]> = columns.iter().map(Vec::as_slice).collect();
+    let rule = transients::Rule::new(5, 3.0, 5.0, 3, vec![1.0; views.len()]).expect("a rule");
+    group.bench_function(BenchmarkId::new("transient states", format!("n={ROWS}/p=10")), |b| {
+        b.iter(|| transients::states(black_box(&views), Some(&labels), &rule, &pool));
+    });
+    let scale = Scale { center: vec![0.0; 10], scale: vec![1.0; 10] };
+    let centers: Vec<f64> = (0..4).flat_map(|row| views.iter().map(move |x| x[row * 2000])).collect();
+    let mut tile = Tile::default();
+    tile.resize(TILE_ROWS, 10);
+    (0..10).for_each(|j| tile.column_mut(j).copy_from_slice(&columns[j][..TILE_ROWS]));
+    let nearest = Nearest::new(&scale, &centers, Output::Label);
+    let (mut scratch, mut out) = (Vec::new(), vec![f64::NAN; TILE_ROWS]);
+    group.throughput(Throughput::Elements(TILE_ROWS as u64));
+    group.bench_function(BenchmarkId::new("nearest centre of a tile", "p=10/k=4"), |b| {
+        b.iter(|| nearest.score(black_box(&tile), &mut scratch, &mut out));
+    });
+    nearest.score(&tile, &mut scratch, &mut out); // a filter may have left the bench out
+    assert!(out.iter().all(|label| *label < 4.0));
+    group.finish();
+}
+
 criterion_group!(
     benches,
     rolling,
@@ -338,6 +379,7 @@ criterion_group!(
     isolation_forests,
     mixtures,
     components,
-    regimes
+    clusters,
+    labels
 );
 criterion_main!(benches);

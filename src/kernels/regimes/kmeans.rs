@@ -15,6 +15,9 @@
 //! Distances are sums of squared differences, not `|x|^2 - 2 x m + |m|^2`, which cancels where data lie far from 0. Before a fit
 //! columns are centred and all are multiplied by one power of two, so that no readings are too large or too small to be squared.
 //!
+//! [`fit_scaled`] scales columns before, so that their units do not matter, and gives the centres in the units of the readings;
+//! rows are labelled under the same scaling. What lies too far away for a square is compared after a division.
+//!
 //! Cost: `3 n k d` operations for distances and `2 n k d` for sums per round, eight rows at once. One start runs on all
 //! threads, several side by side; sums are taken in fixed pieces and added in their order, so that the result does not
 //! depend on threads.
