@@ -179,6 +179,78 @@ def hdbscan_workload(rows: int, sensors: int, goals: dict[str, float | None]) ->
     )
 
 
+# --- regimes ---------------------------------------------------------------------------------------------------------
+
+REGIME_SIZE, REGIME_SAMPLES = 160, 16  # what `regime_fit` takes for 8,000 rows
+
+
+def fit_regimes(data: Data, *, lazy: bool) -> Run:
+    frame, expr = frame_of(data), acm.regime_fit(data.columns)
+    if lazy:
+        return lambda: frame.lazy().select(expr).collect()
+    return lambda: frame.select(expr)
+
+
+def regimes_by_hand(data: Data) -> Run:
+    """Do the same with hdbscan and scikit-learn: scale, cluster, judge, describe the clusters, set limits."""
+    np, x = need("numpy"), rows_of(data)[0]
+    scaler = need("sklearn.preprocessing").StandardScaler()
+    mixture, hdbscan = need("sklearn.mixture").GaussianMixture, need("hdbscan").HDBSCAN
+
+    def run() -> Any:
+        z = scaler.fit_transform(x)
+        clusters = hdbscan(
+            min_cluster_size=REGIME_SIZE,
+            min_samples=REGIME_SAMPLES,
+            allow_single_cluster=True,
+            gen_min_span_tree=True,
+            core_dist_n_jobs=THREADS,
+        ).fit(z)
+        labels, k = clusters.labels_, clusters.labels_.max() + 1
+        quality = (clusters.relative_validity_ + clusters.cluster_persistence_.mean()) / 2
+        if quality < 0.05 or (labels < 0).mean() > 0.5:
+            raise AssertionError("these data have regimes")
+        members = [z[labels == c] for c in range(k)]
+        described = mixture(k, covariance_type="full")
+        described.weights_ = np.array([len(own) for own in members]) / sum(len(own) for own in members)
+        described.means_ = np.array([own.mean(axis=0) for own in members])
+        covariances = [np.cov(own.T, bias=True) + 1e-4 * np.eye(z.shape[1]) for own in members]
+        described.precisions_cholesky_ = np.array([np.linalg.inv(np.linalg.cholesky(c)).T for c in covariances])
+        found = described.predict(z)
+        limits = []
+        for c in range(k):
+            y = (z[found == c] - described.means_[c]) @ described.precisions_cholesky_[c]
+            limits.append(np.quantile((y * y).sum(axis=1), 0.99))
+        return np.sort(np.bincount(found))[::-1], np.array(limits)[np.argsort(-described.weights_)]
+
+    return run
+
+
+def our_regimes(_data: Data, model: pl.DataFrame) -> Arrays:
+    np, row = need("numpy"), model.item()
+    return {"sizes": np.array([row["sizes"]]), "limits": np.array([row["limits"]])}
+
+
+REGIMES = Workload(
+    "regime_fit",
+    "regime_fit, 8,000 x 12",
+    0,
+    (
+        Contender("one call", partial(fit_regimes, lazy=False), our_regimes, ours=True),
+        Contender("lazy", partial(fit_regimes, lazy=True), our_regimes, ours=True),
+        Contender(
+            "hdbscan and scikit-learn",
+            regimes_by_hand,
+            lambda _data, result: {"sizes": result[0].reshape(1, -1), "limits": result[1].reshape(1, -1)},
+            needs=("sklearn", "hdbscan"),
+            tolerance={"sizes": 0.0, "limits": 1e-6},
+        ),
+    ),
+    (Goal(8.0),),
+    shape=(8_000, 12),
+)
+
+
 # --- all races -------------------------------------------------------------------------------------------------------
 
 WORKLOADS: tuple[Workload, ...] = (
@@ -191,5 +263,6 @@ WORKLOADS: tuple[Workload, ...] = (
     # of so many columns fast_hdbscan looks for neighbours approximately
     hdbscan_workload(10_000, 50, {"hdbscan": 6.0, "scikit-learn": 6.0}),
     # of so many rows scikit-learn takes minutes
+    REGIMES,
     hdbscan_workload(100_000, 3, {"fast_hdbscan": 2.0, "hdbscan": None}),
 )
