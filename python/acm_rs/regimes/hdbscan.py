@@ -94,13 +94,13 @@ def hdbscan_fit(
     >>> model = df.select(acm.hdbscan_fit(["wind", "power"], 3, min_samples=1))
     >>> model.unnest("hdbscan_fit").select("sizes", "labels")
     shape: (1, 2)
-    ┌───────────┬───────────────┐
-    │ sizes     ┆ labels        │
-    │ ---       ┆ ---           │
-    │ list[i64] ┆ list[i64]     │
-    ╞═══════════╪═══════════════╡
-    │ [5, 4]    ┆ [0, 0, … -1]  │
-    └───────────┴───────────────┘
+    ┌───────────┬──────────────┐
+    │ sizes     ┆ labels       │
+    │ ---       ┆ ---          │
+    │ list[i64] ┆ list[i64]    │
+    ╞═══════════╪══════════════╡
+    │ [5, 4]    ┆ [0, 0, … -1] │
+    └───────────┴──────────────┘
     """
     name = "hdbscan_fit"
     columns = one_input(name, expr, always_pack=True)
@@ -171,7 +171,7 @@ def hdbscan_label(
     >>> import polars as pl
     >>> train = pl.DataFrame({"x": [1.0, 1.1, 1.2, 1.3, 5.0, 5.1, 5.2, 5.3]})
     >>> model = train.select(acm.hdbscan_fit("x", 3, min_samples=1, scale="none"))
-    >>> new = pl.DataFrame({"x": [1.05, 1.5, 9.0, None]})
+    >>> new = pl.DataFrame({"x": [1.05, 1.5, 10.0, None]})
     >>> new.with_columns(acm.hdbscan_label("x", model)).unnest("hdbscan_label")
     shape: (4, 3)
     ┌──────┬───────┬──────────┐
@@ -181,7 +181,7 @@ def hdbscan_label(
     ╞══════╪═══════╪══════════╡
     │ 1.05 ┆ 0     ┆ 1.0      │
     │ 1.5  ┆ 0     ┆ 0.5      │
-    │ 9.0  ┆ -1    ┆ 0.0      │
+    │ 10.0 ┆ -1    ┆ 0.0      │
     │ null ┆ null  ┆ null     │
     └──────┴───────┴──────────┘
     """
