@@ -273,7 +273,7 @@ def regime_predict(
     --------
     >>> import acm_rs as acm
     >>> import polars as pl
-    >>> load = [v + d / 10 for v in (0.0, 60.0, 100.0) for d in range(12)]
+    >>> load = [v + d / 10 for v, rows in ((0.0, 14), (60.0, 12), (100.0, 10)) for d in range(rows)]
     >>> model = pl.DataFrame({"load": load}).select(acm.regime_fit("load", method="kmeans"))
     >>> new = pl.DataFrame({"load": [0.5, 60.4, 80.0, None]})
     >>> found = new.select(acm.regime_predict("load", model, novel="unknown")).unnest("regime_predict")
