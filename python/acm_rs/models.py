@@ -214,8 +214,14 @@ class Model:
             pairs = self.data.join(theirs, left_on=self.by, right_on=old.by, how="left", maintain_order="left")
         aligned = pairs.select(*([] if self.by is None else [self.by]), _models.align(pl.col(self.kind), pl.col("old")))
         aligned = aligned.unnest("align_labels")
-        mapping = aligned.drop("model").explode("mapping").unnest("mapping").drop_nulls("label")
-        return type(self)(aligned.drop("mapping"), by=self.by), mapping
+        keys = {} if self.by is None else {self.by: aligned.schema[self.by]}
+        entries = [
+            {key: row[key] for key in keys} | entry
+            for row in aligned.drop("model").iter_rows(named=True)
+            for entry in row["mapping"] or []
+        ]
+        schema = keys | {"label": pl.Int64(), "aligned": pl.Int64(), "distance": pl.Float64()}
+        return type(self)(aligned.drop("mapping"), by=self.by), pl.DataFrame(entries, schema=schema)
 
     def _centers(self) -> pl.DataFrame:
         """Give the centers of models that have some: a row each, with key, label, size and the columns."""

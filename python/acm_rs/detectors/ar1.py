@@ -217,15 +217,11 @@ def _score(
         own |= {"fit": {"phi_cap": PHI_CAP, "scale_floor": SCALE_FLOOR, "close_gaps": False}}
         return call(operation, [one_input(operation, expr, always_pack=True)], unknown_is_error=False, **own)
     own |= {"fit": None}
-    columns = one_input(operation, expr, always_pack=True)
+    own_inputs = [one_input(operation, expr, always_pack=True).shift(1)]
     key = model.by if by is None and isinstance(model, _models.Fitted) else by
-    if key is None:
-        before = columns.shift(1)
-    else:  # a row before that belongs to another machine says nothing
-        key = _models.column(operation, "by", key)
-        row = pl.struct(columns.alias("columns"), key.alias("key")).shift(1)
-        before = pl.when(key.eq_missing(row.struct.field("key"))).then(row.struct.field("columns"))
-    return _models.score(operation, "ar1", expr, model, by=by, on_unknown=on_unknown, own=[before], **own)
+    if key is not None:  # a row before that belongs to another machine says nothing
+        own_inputs.append(_models.column(operation, "by", key).shift(1))
+    return _models.score(operation, "ar1", expr, model, by=by, on_unknown=on_unknown, own=own_inputs, **own)
 
 
 def _each_column(operation: str, expr: IntoColumns, scores: pl.Expr) -> pl.Expr:

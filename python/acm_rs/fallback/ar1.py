@@ -64,8 +64,13 @@ def _scores(
         inputs = [inputs[0], inputs[0].shift(1), ar1_fit(inputs, **fit)]
     columns = _io.struct_columns(inputs[0])
     before = _io.struct_columns(inputs[1])
-    models = Models(name, KIND, [inputs[0], *inputs[2:]], unknown_is_error=unknown_is_error)
-    first = inputs[1].is_null().to_numpy()
+    of_fleet = len(inputs) > 3  # then the key one row before comes third, and the keys after the models
+    with_models = [inputs[0], *inputs[3 if of_fleet else 2 :]]
+    models = Models(name, KIND, with_models, unknown_is_error=unknown_is_error)
+    first = inputs[1].is_null()
+    if of_fleet and len(inputs[2]) == len(with_models[2]) == len(first):  # a literal key is that of all rows
+        first |= with_models[2].ne_missing(inputs[2])
+    first = first.to_numpy()
     groups = list(models.groups())
     places = [_places(name, model, columns) for model, _ in groups]
     results = []
@@ -110,7 +115,7 @@ def _each_column(name: str, inputs: list[pl.Series], **parameters: Any) -> pl.Se
 
 def _scores_dtype(name: str, fields: list[Field], *, fuse: str | None = None, **_parameters: Any) -> pl.DataType:
     if len(fields) > 1:
-        KIND.check_dtype(name, fields[2].dtype)
+        KIND.check_dtype(name, fields[3 if len(fields) > 3 else 2].dtype)
     columns = numeric_fields(name, fields[0])
     if fuse is not None:
         return score_dtype(columns)

@@ -1,7 +1,8 @@
 //! AR(1): a model of each column by itself, and the scores of each reading given its predecessor.
 //!
-//! An operation that scores takes the columns, the same columns one row before, and the models. Where the row before is
-//! a null of the struct, and not a struct of nulls, there is none: the first row of a series has no score. With the columns
+//! An operation that scores takes the columns, the same columns one row before, of a fleet also the key one row before, and the
+//! models. Where the row before is a null of the struct, and not a struct of nulls, or has another key, there is none: the first
+//! row of a series has no score. With the columns
 //! alone, the whole series is at hand: it is fitted and scored in one call.
 
 use polars::prelude::*;
@@ -124,7 +125,9 @@ impl Inputs {
             return Ok(Self { columns, now, before: None, firsts: vec![0], models, places });
         }
         let before = read(operation, &predecessors(operation, &inputs[1])?)?;
-        let with_models: Vec<Series> = [&inputs[..1], &inputs[2..]].concat();
+        // of a fleet the key one row before comes third, and the keys after the models
+        let of_fleet = inputs.len() > 3;
+        let with_models: Vec<Series> = [&inputs[..1], &inputs[2 + usize::from(of_fleet)..]].concat();
         let models = Models::<Ar1Model>::new(operation, &with_models, kwargs.unknown_is_error)?;
         let mut places = Vec::with_capacity(models.models().len());
         for model in models.models() {
@@ -133,12 +136,12 @@ impl Inputs {
                 None => None,
             });
         }
-        let nulls = inputs[1].is_null();
-        let firsts = if inputs[1].null_count() == 0 {
-            Vec::new()
-        } else {
-            nulls.iter().enumerate().filter(|(_, null)| *null == Some(true)).map(|(row, _)| row).collect()
-        };
+        let mut first = inputs[1].is_null();
+        // a literal key is that of all rows
+        if of_fleet && inputs[2].len() == first.len() && with_models[2].len() == first.len() {
+            first = &first | &with_models[2].not_equal_missing(&inputs[2])?;
+        }
+        let firsts = first.iter().enumerate().filter(|(_, first)| *first == Some(true)).map(|(row, _)| row).collect();
         Ok(Self { columns, now, before: Some(before), firsts, models, places })
     }
 
@@ -283,7 +286,8 @@ impl ScoreKwargs {
 
 /// Refuses what is no model, where one is given.
 fn check_model(operation: &str, fields: &[Field]) -> PolarsResult<()> {
-    fields.get(2).map_or(Ok(()), |field| models::check_dtype::<Ar1Model>(operation, field.dtype()))
+    let model = fields.get(if fields.len() > 3 { 3 } else { 2 });
+    model.map_or(Ok(()), |field| models::check_dtype::<Ar1Model>(operation, field.dtype()))
 }
 
 fn each_column_field(operation: &str, fields: &[Field]) -> PolarsResult<Field> {
