@@ -258,6 +258,15 @@ fn many_rows_as_all_their_pairs() {
             assert_eq!(found(&data, rows, min_samples, 1).edges, got.edges, "threads");
         }
     }
+    // a machine that stands still nearly half of the time
+    let rows = 2000;
+    let mut data = blobs(9, rows, 2, 3);
+    (0..rows).filter(|i| i % 7 < 3).for_each(|i| (data[i], data[rows + i]) = (1.0, if i % 5 == 0 { 1.0 } else { 2.0 }));
+    for min_samples in [3, 25, 700] {
+        let got = found(&data, rows, min_samples, 2);
+        assert_eq!(squares(&got), by_pairs(&data, rows, &got.cores));
+        assert_eq!(found(&data, rows, min_samples, 1).edges, got.edges, "threads");
+    }
     // a grid: most distances are equal, so the tree is not unique, but its lengths are
     let rows = 900;
     let grid: Vec<f64> =

@@ -366,6 +366,10 @@ impl<'a> Predictor<'a> {
                     }
                 }
             }
+            if best.1 == 0.0 {
+                // equal train rows share their label
+                break;
+            }
         }
         (row, best)
     }

@@ -258,11 +258,12 @@ impl Points {
     #[inline(always)]
     pub fn nearest<S: Simd>(&self, s: S, walk: &mut Walk, skip: usize, found: &mut [Nearest]) {
         self.start(s, walk);
-        let mut worst = f64::INFINITY;
+        // what is as far as the farthest is no use: of many equal rows a few are enough
+        let mut worst = f64::MAX;
         while let Some(node) = self.next_leaf(s, walk, &Distance, worst) {
-            worst = 0.0;
+            worst = f64::NEG_INFINITY;
             for (q, found) in found.iter_mut().enumerate() {
-                if let Some(squares) = self.squares_of(s, node, walk, q, found.limit()) {
+                if let Some(squares) = self.squares_of(s, node, walk, q, found.limit().next_down()) {
                     for (v, squares) in squares.into_iter().enumerate() {
                         if !s.any(s.lt(squares, s.splat(found.limit()))) {
                             continue;
@@ -275,7 +276,8 @@ impl Points {
                         }
                     }
                 }
-                worst = if found.limit() > worst { found.limit() } else { worst };
+                let limit = found.limit().next_down();
+                worst = if limit > worst { limit } else { worst };
             }
         }
     }

@@ -9,6 +9,7 @@
 //! bounding box or least core distance lies beyond the best edge so far, are passed by. A row keeps the edge that it found
 //! until that lies inside its component; until then, or while the reach that it searched last time lies beyond the
 //! component's best, it need not look again. The neighbours that gave the core distance answer most of the first rounds.
+//! Equal rows are joined before the first round.
 //! Threads share the best edge of each component as a bound; only what lies beyond it is left out, so the least edge is the
 //! same whatever they find first.
 //!
@@ -152,7 +153,7 @@ pub fn spanning(points: &Points, min_samples: usize, pool: &rayon::ThreadPool) -
         places,
         cores,
         node_cores,
-        components: (0..rows as u32).collect(),
+        components: vec![0; rows],
         lanes: vec![Lanes::default(); points.vectors()],
         node_components: vec![NONE; points.nodes.len()],
         found,
@@ -160,6 +161,7 @@ pub fn spanning(points: &Points, min_samples: usize, pool: &rayon::ThreadPool) -
     };
     let mut edges = Vec::with_capacity(rows - 1);
     let mut sets = Sets::new(rows);
+    rounds.join_equal(&mut sets, &mut edges);
     while edges.len() + 1 < rows {
         rounds.round(&mut sets, &mut edges, &pieces, work, pool);
     }
@@ -168,6 +170,26 @@ pub fn spanning(points: &Points, min_samples: usize, pool: &rayon::ThreadPool) -
 }
 
 impl Boruvka<'_> {
+    /// Edges between equal rows, which are the least that these have; rounds would compare all of them with each other.
+    fn join_equal(&mut self, sets: &mut Sets, edges: &mut Vec<Edge>) {
+        let points = self.points;
+        let mut equal: Vec<usize> = (0..points.rows()).filter(|&u| self.squares[u * self.kept] == 0.0).collect();
+        let order = |a: usize, b: usize| points.row(a).partial_cmp(points.row(b)).expect("cells are numbers");
+        equal.sort_unstable_by(|&a, &b| order(a, b).then(points.order[a].cmp(&points.order[b])));
+        for pair in equal.windows(2).filter(|pair| order(pair[0], pair[1]).is_eq()) {
+            let (a, b) = (sets.find(pair[0]), sets.find(pair[1]));
+            sets.join(a, b);
+            edges.push(Edge::new(self.core(pair[0]), 0.0, points.order[pair[0]], points.order[pair[1]]));
+        }
+        self.find_components(sets);
+    }
+
+    fn find_components(&mut self, sets: &mut Sets) {
+        for (place, component) in self.components.iter_mut().enumerate() {
+            *component = sets.find(place) as u32;
+        }
+    }
+
     fn round(
         &mut self,
         sets: &mut Sets,
@@ -226,9 +248,7 @@ impl Boruvka<'_> {
                 edges.push(edge);
             }
         }
-        for (place, component) in self.components.iter_mut().enumerate() {
-            *component = sets.find(place) as u32;
-        }
+        self.find_components(sets);
     }
 
     fn places_of_rows(&self) -> Vec<usize> {
