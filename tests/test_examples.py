@@ -24,6 +24,7 @@ SCRIPT = EXAMPLES / "turbine_features.py"
 DATA = EXAMPLES / "data" / "la_haute_borne" / "la_haute_borne_2014_2015.parquet"
 SENSORS = ["Ba_avg", "P_avg", "Ws_avg", "Va_avg", "Ot_avg", "Ya_avg", "Wa_avg"]
 DETECTORS = EXAMPLES / "turbine_detectors.py"
+REGIMES = EXAMPLES / "turbine_regimes.py"
 FEATURES = ["med", "mad", "mean", "std", "slope", "skew", "kurt", "energy_0", "energy_1", "energy_2", "rz"]
 
 
@@ -356,3 +357,119 @@ def test_detectors_of_another_file(tmp_path):
         refused = run(*options, *wrong, script=DETECTORS)
         assert refused.returncode == 2
         assert text in refused.stderr.decode()
+
+
+# --- regimes ---------------------------------------------------------------------------------------------------------
+
+
+@rust_only
+def test_regimes_of_the_turbines(tmp_path):
+    done = run("--output", tmp_path, script=REGIMES)
+    told = done.stdout.decode()
+    assert done.returncode == 0, done.stderr.decode()
+    labels = pl.read_parquet(tmp_path / "labels.parquet")
+    assert labels.height == 210_240
+    assert labels["label"].null_count() == 2_074 == labels["Ws_avg"].null_count()
+    names = ("waiting for wind", "stopped, blades feathered", "starting and stopping", "low part load", "part load")
+    for name in (*names, "full load"):
+        found = re.findall(rf"^  (\d) {name}  .*%", told, re.MULTILINE)
+        assert len(found) == 4
+        assert len(set(found)) == 1  # aligned: a name has the same number everywhere
+    label = {name: int(re.search(rf"^  (\d) {name}  ", told, re.MULTILINE)[1]) for name in (*names, "full load")}
+    usual = labels.filter(~pl.col("is_novel"))
+    full = usual.filter(label=label["full load"])
+    assert 1_400 < full["P_avg"].median() < 1_800
+    assert full["P_avg"].quantile(0.01) > 900
+    assert usual.filter(label=label["waiting for wind"])["P_avg"].max() < 20
+    feathered = usual.filter(label=label["stopped, blades feathered"])
+    assert feathered["Ba_avg"].quantile(0.01) > 60
+    # power rises with the cube of the wind: the ratio of both hardly depends on the wind
+    part = usual.filter(label=label["part load"]).select(
+        pl.col("Ws_avg"), ratio=pl.col("P_avg") / pl.col("Ws_avg") ** 3
+    )
+    slow, fast = (part.filter(pl.col("Ws_avg").is_between(v, v + 1))["ratio"].median() for v in (6, 8))
+    assert 0.85 < fast / slow < 1.15
+    assert 0.01 < labels["is_novel"].mean() < 0.02
+    curtailed = pl.col("P_avg").is_between(1_150, 1_180) & (pl.col("Ws_avg") > 10.3) & (pl.col("turbine") == "R80721")
+    at_rest_in_wind = (pl.col("P_avg") < 20) & (pl.col("Ws_avg") > 10)
+    assert labels.filter(curtailed)["is_novel"].mean() > 0.7
+    assert labels.filter(at_rest_in_wind)["is_novel"].mean() > 0.8
+    visits = labels.group_by("turbine", maintain_order=True).agg(pl.col("label", "regime").drop_nulls().rle().len())
+    assert (visits["regime"] < 0.6 * visits["label"]).all()
+    width, height = image_size(tmp_path / "regimes.png")
+    assert width > 1_500
+    assert height > 700
+    page = (tmp_path / "regimes.html").read_text(encoding="utf-8")
+    assert len(page) < 3_000_000
+    assert not re.search(r"<(script|link)[^>]+(src|href)=", page)
+    model = acm.load_model(tmp_path / "regimes.acm")
+    assert (model.by, model.data.height, model.columns) == ("turbine", 4, ["Ws_avg", "P_avg", "Ba_avg"])
+
+
+def pumps(rows=1_200):
+    """Two pumps at three operating points, one without readings, one without a sensor, and one that comes late."""
+    row = pl.int_range(rows)
+    point = (row // 100) % 3
+    noise = (row * 7919 % 101) / 101 + (row * 104_729 % 97) / 97
+    one = pl.select(
+        time=pl.lit(datetime(2025, 1, 1)) + pl.duration(minutes=row),
+        pump=pl.lit("a"),
+        flow=40 * point + noise,
+        speed=(500 * point + 20 * (row * 31 % 89) / 89).cast(pl.Int64),
+        bearing_temp=(row / 30).sin(),
+    )
+    flowless = one.with_columns(pl.lit("e").alias("pump"), pl.lit(None, pl.Float64).alias("flow"))
+    silent = flowless.with_columns(pl.lit("c").alias("pump"), pl.lit(None, pl.Int64).alias("speed"))
+    late = one.tail(rows // 3).with_columns(pump=pl.lit("d"))
+    return pl.concat([one, one.with_columns(pump=pl.lit("b")), silent, late, flowless])
+
+
+@rust_only
+def test_regimes_of_another_file(tmp_path):
+    pumps().write_csv(tmp_path / "pumps.csv")
+    options = ["--input", tmp_path / "pumps.csv", "--output", tmp_path]
+    done = run(*options, "--method", "kmeans", script=REGIMES)
+    told = done.stdout.decode()
+    assert done.returncode == 0, done.stderr.decode()
+    assert "regimes in flow, speed, fitted until 2025-01-01 09:59:30" in told
+    assert told.count("kmeans has its largest silhouette at 3 of 2 to 6 clusters") == 3
+    assert "c: no regimes" in told
+    assert "Without rows to learn from, so that they have no labels: d" in told
+    labels = pl.read_parquet(tmp_path / "labels.parquet")
+    assert labels.filter(pl.col("pump").is_in(["c", "d"]))["label"].null_count() == 1_000
+    points = labels.filter(pump="a").group_by("regime").agg(pl.col("flow").min(), high=pl.col("flow").max())
+    assert points.height == 3
+    assert ((points["high"] - points["flow"]) < 2).all()
+    image_size(tmp_path / "regimes.png")
+
+
+@rust_only
+@pytest.mark.parametrize(
+    ("wrong", "text"),
+    [
+        (["--until", "2026-01-01"], "the train period must end within the record"),
+        (["--sensors", "flow", "nowhere"], "no sensors nowhere among: flow, speed, bearing_temp"),
+        (["--directions", "bearing_temp"], "no sensors bearing_temp among: flow, speed"),
+        (["--window", "4"], "`window_size` must be a positive duration"),
+        (["--regimes", "5", "2"], "`k_range` must be ascending"),
+    ],
+)
+def test_wrong_options_of_regimes(tmp_path, wrong, text):
+    pumps(300).write_csv(tmp_path / "pumps.csv")
+    refused = run("--input", tmp_path / "pumps.csv", "--output", tmp_path, *wrong, script=REGIMES)
+    assert refused.returncode == 2
+    assert text in refused.stderr.decode()
+
+
+@rust_only
+def test_regimes_of_one_sensor_of_one_asset(tmp_path):
+    one = pumps().filter(pump="a").select("time", "flow")
+    one.write_parquet(tmp_path / "in.parquet")
+    done = run("--input", tmp_path / "in.parquet", "--output", tmp_path, "--method", "kmeans", script=REGIMES)
+    assert done.returncode == 0, done.stderr.decode()
+    assert "all: kmeans has its largest silhouette at 3" in done.stdout.decode()
+    image_size(tmp_path / "regimes.png")
+    one.with_columns(flow=1.0).write_parquet(tmp_path / "in.parquet")
+    refused = run("--input", tmp_path / "in.parquet", "--output", tmp_path, script=REGIMES)
+    assert refused.returncode == 2
+    assert "no regimes in flow" in refused.stderr.decode()
