@@ -461,6 +461,13 @@ def test_limits_and_the_normal_regime() -> None:
     assert flicker.select(acm.smooth_labels("label", 3, health=health)).to_series().to_list() == [0, 1, 1, 0]
 
 
+def test_statistics_of_assets_in_a_column_of_any_name() -> None:
+    usual = acm.regime_statistics(FRAME, "label", over="asset")
+    for name in ("to", "count", "state"):  # names in between and those of other tables
+        renamed = acm.regime_statistics(FRAME.rename({"asset": name}), "label", over=name)
+        assert_frame_equal(renamed, usual.rename({"asset": name}))
+
+
 def test_statistics_of_nothing() -> None:
     empty = acm.regime_statistics(FRAME.clear(), "label", by="time", score="y", over="asset")
     assert empty.height == 0
@@ -646,7 +653,11 @@ def test_columns_of_models_and_classes() -> None:
         (lambda: acm.smooth_labels("label", preserve_unknown=1), TypeError, "`preserve_unknown` must be True or False"),
         (lambda: acm.smooth_labels("label", health=[1]), TypeError, "`health` must be a mapping of labels to states"),
         (lambda: acm.smooth_labels("label", health={1: 2}), TypeError, "`health[1]` must be a state such as"),
-        (lambda: acm.smooth_labels("label", health={1.5: "healthy"}), TypeError, "`health` must be an int"),
+        (
+            lambda: acm.smooth_labels("label", health={1.5: "healthy"}),
+            TypeError,
+            "`health` must be a mapping of integers",
+        ),
         (lambda: acm.smooth_labels("label", by=3), TypeError, "`by` must be a column name"),
         (lambda: acm.smooth_transitions("label", 0), ValueError, "`min_dwell` must be >= 1, got 0"),
         (lambda: acm.smooth_transitions("label", 2.5), TypeError, "`min_dwell` must be an int >= 1 (rows)"),
@@ -663,7 +674,7 @@ def test_columns_of_models_and_classes() -> None:
             ValueError,
             "`weights['x']` must be a finite number",
         ),
-        (lambda: acm.regime_statistics([1], "label"), TypeError, "`frame` must be a DataFrame or LazyFrame"),
+        (lambda: acm.regime_statistics([1], "label"), TypeError, "`frame` must be a polars DataFrame or LazyFrame"),
         (lambda: acm.regime_statistics(FRAME, 1), TypeError, "`labels` must be a column name or an expression"),
         (
             lambda: acm.regime_statistics(FRAME, "y"),
@@ -672,6 +683,16 @@ def test_columns_of_models_and_classes() -> None:
         ),
         (lambda: acm.regime_statistics(FRAME, pl.col("x", "y")), ValueError, "`labels` must be one column, got"),
         (lambda: acm.regime_statistics(FRAME, "asset", over="asset"), ValueError, "`labels` must be another column"),
+        (
+            lambda: acm.regime_statistics(FRAME.rename({"label": "rows"}), "rows"),
+            ValueError,
+            "`labels` must be named otherwise than the columns of the table, rename it, got 'rows'",
+        ),
+        (
+            lambda: acm.regime_statistics(FRAME.rename({"asset": "dwell"}), "label", over="dwell"),
+            ValueError,
+            "`over` must be named otherwise",
+        ),
         (
             lambda: acm.regime_statistics(FRAME, "label", by=pl.col("time")),
             TypeError,

@@ -225,6 +225,8 @@ def test_columns_are_chosen_by_their_names() -> None:
         acm.operating_columns(COLUMNS, operating_words="pitch")
     with pytest.raises(TypeError, match="`columns` must be names of columns"):
         acm.operating_columns([1])  # type: ignore[list-item]
+    with pytest.raises(TypeError, match="`columns` must be names of columns, not one name, got 'speed'"):
+        acm.operating_columns("speed")  # letters, none of which is a word
 
 
 @pytest.mark.parametrize(
@@ -246,6 +248,11 @@ def test_columns_are_chosen_by_their_names() -> None:
         (lambda: acm.regime_fit("a", strict="no"), TypeError, "`strict` must be"),
         (lambda: acm.regime_predict("a", MODEL, novel="drop"), ValueError, "`novel` must be"),
         (lambda: acm.regime_predict("a", 3), TypeError, "`model` must be what `regime_fit` gives"),
+        (
+            lambda: acm.regime_predict("a", pl.DataFrame({"key": ["p"]}).hstack(MODEL)),
+            ValueError,
+            "of a fleet name the key with `by`",
+        ),
     ],
 )
 def test_wrong_arguments_are_refused(call: Callable[[], Any], error: type[Exception], text: str) -> None:
@@ -269,6 +276,8 @@ def test_data_without_regimes() -> None:
         FRAME.head(3).select(acm.regime_fit(COLUMNS, method="hdbscan"))
     no_model = FRAME.head(1).select(acm.regime_fit(COLUMNS, strict=False))
     assert predicted(FRAME, no_model)["label"].null_count() == FRAME.height
+    with pytest.raises(ValueError, match="no model could be fitted, so there is nothing to score with"):
+        RegimeModel(no_model).predict(FRAME)
     offset = FRAME.with_columns(pl.col(COLUMNS) + 1e8)
     assert parts(offset.select(acm.regime_fit(COLUMNS, method="kmeans")))["sizes"] == [1000, 600, 400]
 

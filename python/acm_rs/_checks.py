@@ -72,14 +72,15 @@ def is_a(value: object, module: str, name: str) -> bool:
     return loaded is not None and isinstance(value, getattr(loaded, name))
 
 
-def _is_integer(value: object) -> TypeGuard[SupportsInt]:
+def is_integer(value: object) -> TypeGuard[SupportsInt]:
+    """Whether `value` is an integer, NumPy's too, but no bool."""
     # NumPy counts its time differences among the integers
     return isinstance(value, Integral) and not isinstance(value, bool) and not is_a(value, "numpy", "timedelta64")
 
 
 def integer(operation: str, parameter: str, value: object, least: int, most: int = LARGEST) -> int:
     """Accept an integer (NumPy's too, but no bool and no float) from `least` to `most`."""
-    if not _is_integer(value):
+    if not is_integer(value):
         raise mistyped(operation, parameter, f"an int >= {least}", value)
     number = int(value)
     if number < least:
@@ -164,9 +165,9 @@ def rows_or_time(operation: str, parameter: str, value: object, by: object, *, l
         if by is None:
             raise invalid(operation, parameter, f"an int >= {least} (rows) unless `by` names a time column", value)
         return duration(operation, parameter, value)
-    if by is not None and _is_integer(value):
+    if by is not None and is_integer(value):
         raise invalid(operation, parameter, 'a duration such as "2h" or a timedelta when `by` is given', value)
-    if not _is_integer(value):
+    if not is_integer(value):
         allowed = f'an int >= {least} (rows), or with `by` a duration such as "2h" or a timedelta'
         raise mistyped(operation, parameter, allowed, value)
     return integer(operation, parameter, value, least)

@@ -76,6 +76,9 @@ def one(operation: str, parameter: str, model: object, is_one: Callable[[pl.Seri
     """One fitted model, however it is held."""
     series: object = model.to_series() if isinstance(model, pl.DataFrame) and model.width == 1 else model
     if not isinstance(series, pl.Series) or series.len() != 1 or not is_one(series):
+        if isinstance(model, pl.DataFrame) and model.width > 1 and any(is_one(held) for held in model.get_columns()):
+            allowed = "one model, as a Series or a frame of that column alone; of a fleet name the key with `by`"
+            raise _checks.invalid(operation, parameter, allowed, model)
         allowed = f"what {made_by} gives, a Series or frame of one struct"
         raise _checks.mistyped(operation, parameter, allowed, model)
     return series

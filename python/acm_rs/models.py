@@ -87,7 +87,13 @@ class Model:
         return list(dict.fromkeys(name for columns in held.to_list() for name in columns))
 
     def _scoring(self, operation: Callable[..., pl.Expr], **parameters: Any) -> pl.Expr:
-        return operation(self.columns, self, **parameters)
+        return operation(self._needed(), self, **parameters)
+
+    def _needed(self) -> list[str]:
+        columns = self.columns
+        if not columns:
+            raise ValueError(f"acm.{type(self).__name__}: no model could be fitted, so there is nothing to score with")
+        return columns
 
     def score(self, frame: Any) -> pl.DataFrame:
         """Score the rows of a frame of any kind with all scores of the detector.
@@ -105,11 +111,11 @@ class Model:
         return self._apply(frame, self.scores)
 
     def _apply(self, frame: Any, operations: Mapping[str, Callable[..., pl.Expr]]) -> pl.DataFrame:
-        readings, names, keys = _read(type(self).__name__, frame, self.columns, self.by)
+        readings, names, keys = _read(type(self).__name__, frame, self._needed(), self.by)
         if keys is not None:
             readings = readings.with_columns(keys)
         with span("score", f"{self.kind}_score", rows=readings.height, columns=len(names)):
-            results = [operation(self.columns, self).alias(name) for name, operation in operations.items()]
+            results = [operation(names, self).alias(name) for name, operation in operations.items()]
             return readings.select(*([keys.name] if keys is not None else []), *results)
 
     def thresholds(self, healthy: Any, *, false_alarm_rate: float = 0.01) -> pl.DataFrame:

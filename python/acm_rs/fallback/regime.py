@@ -74,6 +74,15 @@ def _moments(rows: Floats, labels: Any, k: int, reg_covar: float) -> tuple[Float
     return counts / counts.sum(), means, covariances
 
 
+def _too_many(k: int, distinct: int) -> ValueError:
+    text = f"{k} clusters need {k} different rows, but there are only {distinct}; lower `k_range`"
+    return ValueError(text)
+
+
+def _at_the_end(k: int, most: int) -> str:
+    return ", the upper end: more might fit better still" if k == most else ""
+
+
 def _by_hdbscan(rows: Floats, p: dict[str, Any]) -> _Found:
     n = len(rows)
     size = p["min_cluster_size"] or max(n // 50, 10)
@@ -88,7 +97,7 @@ def _by_hdbscan(rows: Floats, p: dict[str, Any]) -> _Found:
     )
     k, labels = len(model["sizes"]), np.array(model["labels"])
     if k == 0:
-        raise ValueError("it found no cluster")
+        raise ValueError("it found no cluster; a smaller `min_cluster_size` finds smaller ones")
     noise = float((labels < 0).mean())
     persistence, validity = float(np.mean(model["persistence"])), model["relative_validity"]
     valid = validity > 0
@@ -107,7 +116,12 @@ def _by_hdbscan(rows: Floats, p: dict[str, Any]) -> _Found:
 
 def _by_gmm(rows: Floats, p: dict[str, Any]) -> _Found:
     least, most = p["k_range"]
-    most = max(min(most, len(rows) // 3), least)
+    most = min(most, len(rows) // 3)  # three rows for every component
+    if most < least:
+        raise ValueError(f"{least} components need {3 * least} rows, there are {len(rows)}")
+    distinct = len(np.unique(rows, axis=0))
+    if distinct < most:
+        raise _too_many(max(distinct + 1, least), distinct)
     parameters = {"covariance": "full", "scale": "none", "tol": 1e-3, "init": None, **STARTS}
     model = gmm.fit_rows(rows, k_range=(least, most), reg_covar=p["reg_covar"], seed=p["seed"], **parameters)
     k, d = len(model["weights"]), rows.shape[1]
@@ -115,7 +129,10 @@ def _by_gmm(rows: Floats, p: dict[str, Any]) -> _Found:
     doubt = None
     if least < most and reach < BIC_RANGE:
         doubt = f"BIC differs by {reach:.1f} between {least} and {most} components, which says nothing"
-    reason = f"gmm has its least BIC at {k} of {least} to {most} components"
+    if least == most:
+        reason = f"gmm of {k} components, as `k_range` asks"
+    else:
+        reason = f"gmm has its least BIC at {k} of {least} to {most} components{_at_the_end(k, most)}"
     means, covariances = np.reshape(model["means"], (k, d)), np.reshape(model["covariances"], (k, d, d))
     return _Found(np.array(model["weights"]), means, covariances, "bic", model["bic"], 0.0, reason, doubt)
 
@@ -138,13 +155,15 @@ def _by_kmeans(rows: Floats, p: dict[str, Any]) -> _Found:
         if best is None or quality > best[0] or np.isnan(best[0]):
             best = quality, k, labels
     if best is None:
-        text = f"{least} clusters need {least} different rows, but there are only {distinct}; ask for a smaller `k`"
-        raise ValueError(text)
+        raise _too_many(least, distinct)
     quality, k, labels = best
     doubt = None
     if k > 1 and quality < LEAST_SILHOUETTE:
         doubt = f"its silhouette is {quality:.3f}, below {LEAST_SILHOUETTE}"
-    reason = f"kmeans has its largest silhouette at {k} of {least} to {most} clusters"
+    if least == most:
+        reason = f"kmeans of {k} clusters, as `k_range` asks"
+    else:
+        reason = f"kmeans has its largest silhouette at {k} of {least} to {most} clusters{_at_the_end(k, most)}"
     return _Found(*_moments(rows, labels, k, p["reg_covar"]), "silhouette", quality, 0.0, reason, doubt)
 
 

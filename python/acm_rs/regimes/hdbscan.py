@@ -81,9 +81,10 @@ def hdbscan_fit(
     of equal ones that with the earliest row comes first; -1 is noise. Where two clusters part, a row often reaches
     both at its core distance: it goes with the row that is nearer, so that the order of rows does not matter unless
     pairs are equally far apart. The hdbscan package leaves that to the order of its edges. Equal rows are never
-    parted. Cost: for each row a search for its neighbours, then about ``log2(rows)`` rounds with fewer and fewer
-    searches, on all threads; a search is some hundred distances with few columns, and up to all rows with many. The
-    model holds all train rows.
+    parted: of coarse readings, such as integers, each frequent value is a cluster of infinite density, unless
+    `cluster_selection_epsilon` is larger than the step between values in scaled units. Cost: for each row a search for
+    its neighbours, then about ``log2(rows)`` rounds with fewer and fewer searches, on all threads; a search is some
+    hundred distances with few columns, and up to all rows with many. The model holds all train rows.
 
     Examples
     --------

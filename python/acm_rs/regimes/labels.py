@@ -21,7 +21,13 @@ IntoModels: TypeAlias = str | pl.Expr | pl.Series | pl.DataFrame | Fitted
 
 # from the best to the worst; labels without a state come last
 HEALTH = ("healthy", "suspect", "critical")
+# columns of `regime_statistics`
+FACTS = ("rows", "segments", "transitions", "dwell", "avg_dwell", "dwell_fraction", "stability")
+SCORE_FACTS = ("median_score", "p95_abs_score", "state", "normal")
+
 STATES = ("steady", "transient", "startup", "shutdown", "trip")
+
+ONE_MODEL = "one model; of a fleet join the frames and name the columns"
 
 # A regime that takes this share of the time, with a median score up to this, may be the normal one. ACM's numbers.
 NORMAL_SHARE, NORMAL_SCORE = 0.15, 2.0
@@ -166,8 +172,10 @@ def _ranks(name: str, health: object) -> list[tuple[str, int]] | None:
             text = str(label).lower()
         elif isinstance(label, str):
             text = label
+        elif _checks.is_integer(label):
+            text = str(int(label))
         else:
-            text = str(_checks.integer(name, "health", label, -(2**127), 2**128))
+            raise _checks.mistyped(name, "health", "a mapping of integers, text or booleans to states", label)
         if state is not None and not isinstance(state, str):
             raise _checks.mistyped(name, f"health[{label!r}]", 'a state such as "healthy", or None', state)
         ranks.append((text, HEALTH.index(state) if state in HEALTH else len(HEALTH)))
@@ -346,7 +354,7 @@ def regime_statistics(
     """
     name = "regime_statistics"
     if not isinstance(frame, (pl.DataFrame, pl.LazyFrame)):
-        raise _checks.mistyped(name, "frame", "a DataFrame or LazyFrame", frame)
+        raise _checks.mistyped(name, "frame", "a polars DataFrame or LazyFrame", frame)
     if not isinstance(labels, (str, pl.Expr)):
         raise _checks.mistyped(name, "labels", "a column name or an expression", labels)
     if by is not None and not isinstance(by, str):
@@ -367,6 +375,10 @@ def regime_statistics(
         raise _checks.invalid(name, "labels", "integers, text or booleans", dtype)
     if named in keys:
         raise _checks.invalid(name, "labels", "another column than those of `over`", named)
+    facts = FACTS if score is None else (*FACTS, *SCORE_FACTS)
+    for parameter, taken in (("labels", [named]), ("over", keys)):
+        if own := [column for column in taken if column in facts]:
+            raise _checks.invalid(name, parameter, "named otherwise than the columns of the table, rename it", own[0])
     base = frame.lazy().select(
         *keys,
         label.alias(_LABEL),
@@ -387,10 +399,10 @@ def regime_statistics(
         .with_columns(
             each(code.ne_missing(code.shift())).alias(_BEGINS),
             each(code != code.shift(-1)).alias(_LEFT),
-            each(pl.col(_LABEL).shift(-1)).alias("to"),
+            each(pl.col(_LABEL).shift(-1)).alias(_TO),
         )
     )
-    left = pl.col("to").filter(_LEFT).sort().rle()
+    left = pl.col(_TO).filter(_LEFT).sort().rle()
     aggregates = [
         pl.len().cast(pl.Int64).alias("rows"),
         pl.col(_BEGINS).sum().cast(pl.Int64).alias("segments"),
@@ -414,10 +426,8 @@ def regime_statistics(
         (per_visit if unit is None else per_visit.round().cast(pl.Duration("ns")).cast(unit)).alias("avg_dwell"),
         (1 / pl.col("segments")).alias("stability"),
     )
-    facts = ["rows", "segments", "transitions", "dwell", "avg_dwell", "dwell_fraction", "stability"]
     if score is not None:
         table = _states(table, each, *limits)
-        facts += ["median_score", "p95_abs_score", "state", "normal"]
     table = table.select(*keys, pl.col(_LABEL).alias(named), *facts)
     return table if isinstance(frame, pl.LazyFrame) else table.collect()
 
@@ -440,7 +450,7 @@ def _score(name: str, frame: PolarsFrame, score: str | pl.Expr) -> pl.Expr:
 
 # names of columns in between
 _LABEL, _TIME, _SCORE, _LASTS, _BEGINS = "acm label", "acm ticks", "acm score", "acm lasts", "acm begins"
-_LEFT, _MERIT = "acm left", "acm merit"
+_LEFT, _TO, _MERIT = "acm left", "acm to", "acm merit"
 
 
 def _states(table: pl.LazyFrame, each: Any, warn: float, alert: float) -> pl.LazyFrame:
@@ -483,8 +493,10 @@ def align_labels(new: IntoModels, old: IntoModels) -> pl.Expr:
     -----
     Distances are Euclidean, in the units of the old model's ``scale``. Of fewer new components than old ones each gets
     the label of its old one, so that some labels are not in use; of more, those that are left over get the numbers
-    above all old labels. Nothing but labels and order changes: the model scores every row as before. Cost: k cubed.
-    ACM applies its mapping twice to mixtures, and never to the labels of the rows that it was fitted on.
+    above all old labels. Models of other columns than the old one, such as that of an asset with a dead sensor, are an
+    error: give them null for `old`, and they keep their labels. Nothing but labels and order changes: the model
+    scores every row as before. Cost: k cubed. ACM applies its mapping twice to mixtures, and never to the labels of
+    the rows that it was fitted on.
 
     Examples
     --------
@@ -520,10 +532,12 @@ def _models_of(parameter: str, value: IntoModels) -> pl.Expr:
         return pl.col(value)
     if isinstance(value, Fitted):
         if value.by is not None:
-            raise _checks.invalid(name, parameter, "one model; of a fleet join the frames and name the columns", value)
+            raise _checks.invalid(name, parameter, ONE_MODEL, value)
         value = value.data
 
     def is_one(series: pl.Series) -> bool:
         return any(_models.is_model(series, kind) for kind in ("kmeans", "gmm", "regime"))
 
+    if isinstance(value, pl.DataFrame) and value.width > 1 and any(is_one(column) for column in value.get_columns()):
+        raise _checks.invalid(name, parameter, ONE_MODEL, value)
     return _models.literal(_models.one(name, parameter, value, is_one, "`kmeans_fit`, `gmm_fit` or `regime_fit`"))

@@ -80,6 +80,8 @@ def operating_columns(
     take_unknown = _checks.flag(name, "unknown", unknown)
     own_operating = _words(name, "operating_words", operating_words)
     own_condition = _words(name, "condition_words", condition_words)
+    if isinstance(columns, str):  # an iterable of letters
+        raise _checks.mistyped(name, "columns", "names of columns, not one name", columns)
     chosen = []
     for column in columns:
         if not isinstance(column, str):
@@ -173,11 +175,17 @@ def regime_fit(
 
     Notes
     -----
-    Null, NaN and infinity are missing. ``"auto"`` takes hdbscan if no more than half of the rows are in no cluster and
-    the mean of relative validity and persistence is at least 0.05; gmm if its BIC differs by 10 or more over
-    `k_range`; else kmeans. ACM asks an unrelated mixture for the rows that hdbscan is not sure of, whose numbers mean
-    something else; here every row gets the likeliest regime. Rows whose squares do not fit a number have no label.
-    Cost: mostly that of the method on `max_fit_rows` rows.
+    Null, NaN and infinity are missing. Columns that never change or are never present are dropped, and rows are no
+    longer asked for them. ``"auto"`` takes hdbscan if no more than half of the rows are in no cluster and the mean
+    of relative validity and persistence is at least 0.05; gmm if its BIC differs by 10 or more over `k_range`; else
+    kmeans. ACM asks an unrelated mixture for the rows that hdbscan is not sure of, whose numbers mean something
+    else; here every row gets the likeliest regime. Rows whose squares do not fit a number have no label.
+
+    Look at the centres. HDBSCAN parts regimes where there are no rows in between: a load that takes all values, such as
+    a power curve, is one regime to it, and of coarse readings, such as integers, each value may be one. A mixture
+    parts a bent curve where it bends, but more components always fit it better, so that the least BIC is at the
+    upper end of `k_range`: give the number that you can name. BIC finds that there is but one regime only where
+    `k_range` begins with 1, the silhouette never. Cost: mostly that of the method on `max_fit_rows` rows.
 
     Examples
     --------

@@ -39,8 +39,8 @@ def silhouette(
     expr : str, Expr, list, tuple or selector
         Numeric columns; always one call over all of them.
     labels : str or Expr
-        Column of integers or text, the cluster of each row. Rows whose label is null, or -1 as a number, which means
-        noise, are left out.
+        Column of integers, text or booleans, the cluster of each row. Rows whose label is null, or -1 as a number,
+        which means noise, are left out.
     metric : "euclidean" or "sqeuclidean"
         Distance: ``"euclidean"`` (default), as the paper has it, of all pairs; ``"sqeuclidean"``, its square, which
         needs no pairs and so suits many rows.
@@ -113,8 +113,8 @@ def silhouette_samples(
     expr : str, Expr, list, tuple or selector
         Numeric columns; always one call over all of them.
     labels : str or Expr
-        Column of integers or text, the cluster of each row. Rows whose label is null, or -1 as a number, which means
-        noise, are left out.
+        Column of integers, text or booleans, the cluster of each row. Rows whose label is null, or -1 as a number,
+        which means noise, are left out.
     metric : "euclidean" or "sqeuclidean"
         Distance: ``"euclidean"`` (default), as the paper has it, of all pairs; ``"sqeuclidean"``, its square, which
         needs no pairs and so suits many rows.

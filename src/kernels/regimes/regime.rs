@@ -336,7 +336,7 @@ fn by_hdbscan(rows: Matrix<'_>, params: &Params, pool: &ThreadPool) -> Result<Fo
     let model = model.map_err(Error)?;
     let k = model.sizes.len();
     if k == 0 {
-        return Err(Error("it found no cluster".into()));
+        return Err(Error("it found no cluster; a smaller `min_cluster_size` finds smaller ones".into()));
     }
     let noise = model.labels.iter().filter(|label| **label < 0).count() as f64 / n as f64;
     let persistence = model.persistence.iter().sum::<f64>() / k as f64;
@@ -363,25 +363,49 @@ fn by_hdbscan(rows: Matrix<'_>, params: &Params, pool: &ThreadPool) -> Result<Fo
     })
 }
 
+/// In the words of this operation's parameters.
+fn too_many(error: &kmeans::Error) -> Error {
+    Error(match error {
+        kmeans::Error::FewRows { k, distinct } => {
+            format!("{k} clusters need {k} different rows, but there are only {distinct}; lower `k_range`")
+        }
+        error => error.to_string(),
+    })
+}
+
+/// What a choice at the upper end says.
+fn at_the_end(k: usize, most: usize) -> &'static str {
+    if k == most { ", the upper end: more might fit better still" } else { "" }
+}
+
 fn clusters(k: usize) -> &'static str {
     if k == 1 { "cluster" } else { "clusters" }
 }
 
 fn by_gmm(rows: Matrix<'_>, params: &Params, pool: &ThreadPool) -> Result<Found, Error> {
     let Params { k_range: (least, most), reg_covar, seed, .. } = *params;
-    // scikit-learn's sense of it: a component for every three rows at most
-    let most = most.min(rows.rows() / 3).max(least);
+    // three rows for every component
+    let most = most.min(rows.rows() / 3);
+    if most < least {
+        return Err(Error(format!("{least} components need {} rows, there are {}", 3 * least, rows.rows())));
+    }
     let settings =
         gmm::Params::new((least, most), Covariance::Full, Scaling::None, N_INIT, MAX_ITER, GMM_TOL, reg_covar, seed);
-    let mixture =
-        settings.map_err(|e| e.0).and_then(|settings| gmm::fit(rows, &settings, None, pool).map_err(|e| e.to_string()));
-    let mixture = mixture.map_err(Error)?;
+    let settings = settings.map_err(|e| Error(e.0))?;
+    let mixture = gmm::fit(rows, &settings, None, pool).map_err(|error| match error {
+        gmm::Error::Start(error) => too_many(&error),
+        error => Error(error.to_string()),
+    })?;
     let k = mixture.parameters.weights.len();
     let worst = mixture.tried.iter().map(|(_, bic)| *bic).fold(f64::NEG_INFINITY, f64::max);
     let doubt = (least < most && worst - mixture.bic < BIC_RANGE).then(|| {
         format!("BIC differs by {:.1} between {least} and {most} components, which says nothing", worst - mixture.bic)
     });
-    let reason = format!("gmm has its least BIC at {k} of {least} to {most} components");
+    let reason = if least == most {
+        format!("gmm of {k} components, as `k_range` asks")
+    } else {
+        format!("gmm has its least BIC at {k} of {least} to {most} components{}", at_the_end(k, most))
+    };
     Ok(Found {
         parameters: mixture.parameters,
         choice: Choice {
@@ -406,14 +430,12 @@ fn by_kmeans(rows: Matrix<'_>, params: &Params, pool: &ThreadPool) -> Result<Fou
     let mut best: Option<(f64, usize, Vec<Option<usize>>)> = None;
     let mut problem = None;
     for k in least..=most {
-        let fitted = kmeans::Params::new(k, N_INIT, MAX_ITER, KMEANS_TOL, params.seed)
-            .map_err(|e| e.0)
-            .and_then(|settings| kmeans::fit(rows, &settings, None, pool).map_err(|e| e.to_string()));
-        let model = match fitted {
+        let settings = kmeans::Params::new(k, N_INIT, MAX_ITER, KMEANS_TOL, params.seed).map_err(|e| Error(e.0))?;
+        let model = match kmeans::fit(rows, &settings, None, pool) {
             Ok(model) => model,
             // as many clusters as there are different rows, but no more
-            Err(text) => {
-                problem = Some(text);
+            Err(error) => {
+                problem = Some(too_many(&error));
                 break;
             }
         };
@@ -428,9 +450,13 @@ fn by_kmeans(rows: Matrix<'_>, params: &Params, pool: &ThreadPool) -> Result<Fou
         }
     }
     let Some((quality, k, labels)) = best else {
-        return Err(Error(problem.unwrap_or_default()));
+        return Err(problem.unwrap_or_else(|| Error("`k_range` is empty".into())));
     };
-    let reason = format!("kmeans has its largest silhouette at {k} of {least} to {most} clusters");
+    let reason = if least == most {
+        format!("kmeans of {k} clusters, as `k_range` asks")
+    } else {
+        format!("kmeans has its largest silhouette at {k} of {least} to {most} clusters{}", at_the_end(k, most))
+    };
     Ok(Found {
         parameters: moments(rows, &labels, k, params.reg_covar),
         choice: Choice { method: Method::KMeans, reason, metric: "silhouette", quality, noise: 0.0, rows: n },
