@@ -153,8 +153,13 @@ impl Scaling {
                 Scale::Robust => {
                     let center = median(x, scratch);
                     let range = quantile(x, 0.75, scratch) - quantile(x, 0.25, scratch);
-                    let deviation = deviation(x, mean(x));
-                    let scale = if range > IQR_FLOOR * deviation { range } else { deviation };
+                    // the deviation is at most the span, and takes three passes to know
+                    let scale = if range > IQR_FLOOR * span(x) {
+                        range
+                    } else {
+                        let deviation = deviation(x, mean(x));
+                        if range > IQR_FLOOR * deviation { range } else { deviation }
+                    };
                     (center, scale, center)
                 }
                 Scale::Standard => {
@@ -177,6 +182,30 @@ impl Scaling {
             anchor: columns.iter().map(|c| c.2).collect(),
         })
     }
+}
+
+/// From the least to the largest.
+fn span(x: &[f64]) -> f64 {
+    struct Span<'a>(&'a [f64]);
+
+    impl Kernel for Span<'_> {
+        type Output = f64;
+
+        #[inline(always)]
+        fn run<S: Simd>(self, s: S) -> f64 {
+            let (vectors, rest) = self.0.as_chunks();
+            let (mut least, mut most) = (s.splat(f64::INFINITY), s.splat(f64::NEG_INFINITY));
+            for v in vectors {
+                let v = s.load(v);
+                (least, most) = (s.min(v, least), s.max(v, most));
+            }
+            let least = s.to_array(least).iter().chain(rest).copied().fold(f64::INFINITY, f64::min);
+            let most = s.to_array(most).iter().chain(rest).copied().fold(f64::NEG_INFINITY, f64::max);
+            most - least
+        }
+    }
+
+    dispatch(Span(x))
 }
 
 /// The sum of the shares, which does not overflow.

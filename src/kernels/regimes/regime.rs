@@ -430,8 +430,8 @@ fn by_kmeans(rows: Matrix<'_>, params: &Params, pool: &ThreadPool) -> Result<Fou
     let mut best: Option<(f64, usize, Vec<Option<usize>>)> = None;
     let mut problem = None;
     for k in least..=most {
-        let settings = kmeans::Params::new(k, N_INIT, MAX_ITER, KMEANS_TOL, params.seed).map_err(|e| Error(e.0))?;
-        let model = match kmeans::fit(rows, &settings, None, pool) {
+        let rule = kmeans::Params::new(k, N_INIT, MAX_ITER, KMEANS_TOL, params.seed).map_err(|e| Error(e.0))?;
+        let model = match kmeans::fit(rows, &rule, None, pool) {
             Ok(model) => model,
             // as many clusters as there are different rows, but no more
             Err(error) => {
