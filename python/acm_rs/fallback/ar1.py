@@ -67,10 +67,10 @@ def _scores(
     of_fleet = len(inputs) > 3  # then the key one row before comes third, and the keys after the models
     with_models = [inputs[0], *inputs[3 if of_fleet else 2 :]]
     models = Models(name, KIND, with_models, unknown_is_error=unknown_is_error)
-    first = inputs[1].is_null()
-    if of_fleet and len(inputs[2]) == len(with_models[2]) == len(first):  # a literal key is that of all rows
-        first |= with_models[2].ne_missing(inputs[2])
-    first = first.to_numpy()
+    none_before = inputs[1].is_null()
+    if of_fleet and len(inputs[2]) == len(with_models[2]) == len(none_before):  # a literal key is that of all rows
+        none_before |= with_models[2].ne_missing(inputs[2])
+    first = none_before.to_numpy()
     groups = list(models.groups())
     places = [_places(name, model, columns) for model, _ in groups]
     results = []
