@@ -477,18 +477,21 @@ fn moments(rows: Matrix<'_>, labels: &[Option<usize>], k: usize, reg_covar: f64)
         }
     }
     let mut covariances = vec![0.0; k * d * d];
-    for i in 0..d {
-        for j in 0..=i {
-            let pairs = rows.column(i).iter().zip(rows.column(j)).zip(labels);
-            for ((x, y), c) in pairs.filter_map(|(pair, c)| Some((pair, (*c)?))) {
-                covariances[c * d * d + i * d + j] += (x - means[c * d + i]) * (y - means[c * d + j]) / counts[c];
-            }
-            for c in 0..k {
-                let at = c * d * d;
-                covariances[at + j * d + i] = covariances[at + i * d + j];
-                if i == j {
-                    covariances[at + i * d + i] += reg_covar;
-                }
+    let mut difference = vec![0.0; d];
+    for (row, c) in labels.iter().enumerate().filter_map(|(row, c)| Some((row, (*c)?))) {
+        for (j, difference) in difference.iter_mut().enumerate() {
+            *difference = rows.column(j)[row] - means[c * d + j];
+        }
+        for (i, x) in difference.iter().map(|x| x / counts[c]).enumerate() {
+            let sums = &mut covariances[c * d * d + i * d..][..=i];
+            sums.iter_mut().zip(&difference).for_each(|(sum, y)| *sum += x * y);
+        }
+    }
+    for covariance in covariances.chunks_exact_mut(d * d) {
+        for i in 0..d {
+            covariance[i * d + i] += reg_covar;
+            for j in 0..i {
+                covariance[j * d + i] = covariance[i * d + j];
             }
         }
     }
