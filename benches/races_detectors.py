@@ -199,7 +199,7 @@ def pca_fit_workload(sensors: int, scale: Any, goals: tuple[Goal, ...]) -> Workl
     def sklearn(solver: str) -> Contender:
         def prepare(data: Data) -> Run:
             rows = rows_of(data)
-            pca = need("sklearn.decomposition").PCA(min(COMPONENTS, len(data.columns)), svd_solver=solver)
+            pca = need("sklearn.decomposition").PCA(min(COMPONENTS, len(data.columns) - 1), svd_solver=solver)
             if scale == "none":
                 return lambda: pca.fit(rows)
             scaler = need("sklearn.preprocessing").RobustScaler()

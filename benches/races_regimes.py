@@ -181,8 +181,6 @@ def hdbscan_workload(rows: int, sensors: int, goals: dict[str, float | None]) ->
 
 # --- regimes ---------------------------------------------------------------------------------------------------------
 
-REGIME_SIZE, REGIME_SAMPLES = 160, 16  # what `regime_fit` takes for 8,000 rows
-
 
 def fit_regimes(data: Data, *, lazy: bool) -> Run:
     frame, expr = frame_of(data), acm.regime_fit(data.columns)
@@ -196,12 +194,13 @@ def regimes_by_hand(data: Data) -> Run:
     np, x = need("numpy"), rows_of(data)[0]
     scaler = need("sklearn.preprocessing").StandardScaler()
     mixture, hdbscan = need("sklearn.mixture").GaussianMixture, need("hdbscan").HDBSCAN
+    size = max(len(x) // 50, 10)  # as `regime_fit` has it
 
     def run() -> Any:
         z = scaler.fit_transform(x)
         clusters = hdbscan(
-            min_cluster_size=REGIME_SIZE,
-            min_samples=REGIME_SAMPLES,
+            min_cluster_size=size,
+            min_samples=max(size // 10, 3),
             allow_single_cluster=True,
             gen_min_span_tree=True,
             core_dist_n_jobs=THREADS,
