@@ -73,11 +73,6 @@ impl Model for HdbscanModel {
 
     fn from_record(record: &Record<'_>) -> PolarsResult<Self> {
         let learnt = Learnt::from_record(record)?;
-        let numbers = |part: &str, count: usize| {
-            let values = record.numbers(part)?;
-            let whole = values.len() == count && values.iter().all(|v| v.is_finite());
-            if whole { Ok(values) } else { Err(record.damaged(part)) }
-        };
         // from `least` up to, but without, `end`
         let integers = |part: &str, count: usize, least: i64, end: usize| {
             let values = record.integers(part)?;
@@ -104,22 +99,22 @@ impl Model for HdbscanModel {
         }
         starts[0] = f64::INFINITY;
         let hdbscan = Hdbscan {
-            scale: Scale { center: numbers("center", columns)?, scale: numbers("scale", columns)? },
+            scale: Scale { center: record.known("center", columns)?, scale: record.known("scale", columns)? },
             min_samples: min_samples as usize,
-            train: numbers("train", rows * columns)?,
-            cores: numbers("core_distances", rows)?,
+            train: record.known("train", rows * columns)?,
+            cores: record.known("core_distances", rows)?,
             labels: integers("labels", rows, -1, count)?,
-            strengths: numbers("strengths", rows)?,
+            strengths: record.known("strengths", rows)?,
             row_clusters: places(integers("row_clusters", rows, 0, clusters)?),
-            row_distances: numbers("row_distances", rows)?,
+            row_distances: record.known("row_distances", rows)?,
             parents: parents.iter().map(|&parent| usize::try_from(parent).ok()).collect(),
             starts,
             cluster_labels: integers("cluster_labels", clusters, -1, count)?,
-            inner: numbers("inner_distances", count)?,
-            outer: numbers("outer_distances", count)?,
+            inner: record.known("inner_distances", count)?,
+            outer: record.known("outer_distances", count)?,
             sizes: places(integers("sizes", count, 1, rows + 1)?),
-            centers: numbers("centers", count * columns)?,
-            persistence: numbers("persistence", count)?,
+            centers: record.known("centers", count * columns)?,
+            persistence: record.known("persistence", count)?,
             relative_validity: record.number("relative_validity")?,
         };
         Ok(Self { learnt, hdbscan })

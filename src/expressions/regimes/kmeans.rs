@@ -50,11 +50,6 @@ impl Model for KMeansModel {
 
     fn from_record(record: &Record<'_>) -> PolarsResult<Self> {
         let learnt = Learnt::from_record(record)?;
-        let numbers = |part: &str, count: usize| {
-            let values = record.numbers(part)?;
-            let whole = values.len() == count && values.iter().all(|v| v.is_finite());
-            if whole { Ok(values) } else { Err(record.damaged(part)) }
-        };
         let columns = learnt.columns.len();
         let labels = record.integers("labels")?;
         let sizes = record.integers("sizes")?;
@@ -65,9 +60,9 @@ impl Model for KMeansModel {
             return Err(record.damaged("sizes"));
         }
         let model = kmeans::Model {
-            scale: Scale { center: numbers("center", columns)?, scale: numbers("scale", columns)? },
+            scale: Scale { center: record.known("center", columns)?, scale: record.known("scale", columns)? },
             kmeans: KMeans {
-                centers: numbers("centers", labels.len() * columns)?,
+                centers: record.known("centers", labels.len() * columns)?,
                 sizes: sizes.iter().map(|&size| size as usize).collect(),
                 inertia: record.number("inertia")?,
                 iterations: record.integer("iterations")? as usize,
