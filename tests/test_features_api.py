@@ -193,6 +193,22 @@ def test_rolling_features_are_the_operations() -> None:
     assert frame.select(energies.columns).equals(energies)
 
 
+@pytest.mark.parametrize("wanted", [["mean", "std"], ["rz", "energy", "med"], ("kurt",), ["slope", "mad", "skew"]])
+def test_some_of_rolling_features_in_the_order_wanted(wanted: Any) -> None:
+    every = DF.select(acm.rolling_features(["a", "b"], WINDOW)).unnest("rolling_features")
+    some = DF.select(acm.rolling_features(["a", "b"], WINDOW, features=wanted)).unnest("rolling_features")
+    bands = [f"energy_{band}" for band in range(3)]
+    suffixes = [suffix for feature in wanted for suffix in (bands if feature == "energy" else [feature])]
+    assert some.equals(every.select(f"{column}_{suffix}" for column in "ab" for suffix in suffixes))
+
+
+def test_features_of_time_windows_have_no_energy_to_leave_out() -> None:
+    timed = DF.with_columns(t=pl.datetime_range(datetime(2024, 1, 1), datetime(2024, 1, 1, 5), "1h"))
+    some = acm.rolling_features("a", "4h", by="t", features=["mean", "rz"])
+    every = timed.select(acm.rolling_features("a", "4h", by="t")).unnest("rolling_features")
+    assert timed.select(some).unnest("rolling_features").equals(every.select("a_mean", "a_rz"))
+
+
 # --- parameters ------------------------------------------------------------------------------------------------------
 
 
@@ -487,6 +503,26 @@ REFUSED: list[tuple[Callable[[], Any], type[Exception], str]] = [
         ValueError,
         "acm.rolling_features: `bands` must be None when `by` is given: a spectrum needs rows at equal intervals, "
         "got [(0, 0.5)]",
+    ),
+    *[
+        (
+            lambda wanted=wanted: acm.rolling_features("a", 4, features=wanted),
+            ValueError,
+            'acm.rolling_features: `features` must be some of "med", "mad", "mean", "std", "slope", "skew", "kurt", '
+            f'"energy", "rz", each once, got {wanted!r}',
+        )
+        for wanted in ([], ["mean", "mean"], ["median"], "mode")
+    ],
+    (
+        lambda: acm.rolling_features("a", "2h", by="t", features=["energy"]),
+        ValueError,
+        'acm.rolling_features: `features` must be some of "med", "mad", "mean", "std", "slope", "skew", "kurt", "rz", '
+        "each once (a window by duration has no spectrum), got ['energy']",
+    ),
+    (
+        lambda: acm.rolling_features("a", 4, features=["mean"], bands=[(0, 0.5)]),
+        ValueError,
+        'acm.rolling_features: `bands` must be None where `features` has no "energy", got [(0, 0.5)]',
     ),
     *[
         (

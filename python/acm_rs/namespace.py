@@ -16,7 +16,7 @@ from acm_rs.detectors.omr import OmrMethod
 from acm_rs.detectors.pca import PcaScale
 from acm_rs.features.correlation import Method, Reduce
 from acm_rs.features.filling import FillMethod, Values
-from acm_rs.features.rolling import Bands, IntoTime, WindowSize
+from acm_rs.features.rolling import Bands, Feature, IntoTime, WindowSize, rolling_features
 from acm_rs.features.scaling import Model
 from acm_rs.features.seasonal import PERIODS, Formula, IntoModel, Periods
 from acm_rs.regimes.labels import Health, IntoModels
@@ -124,6 +124,7 @@ class AcmNamespace:
         self,
         window_size: WindowSize,
         *,
+        features: Feature | Sequence[Feature] | None = None,
         min_samples: int = 1,
         bands: Bands = None,
         sampling_hz: float = 1.0,
@@ -131,10 +132,11 @@ class AcmNamespace:
         scale_floor: float = 0.0,
         by: IntoTime = None,
     ) -> pl.Expr:
-        """All features of the trailing window in one pass. See :func:`acm_rs.rolling_features`."""
-        return features.rolling_features(
+        """All features of the trailing window, or some, in one pass. See :func:`acm_rs.rolling_features`."""
+        return rolling_features(
             self._expr,
             window_size,
+            features=features,
             min_samples=min_samples,
             bands=bands,
             sampling_hz=sampling_hz,

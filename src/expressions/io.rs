@@ -252,7 +252,7 @@ impl Sink for Results {
                         new.iter_mut().filter(|v| !v.is_finite()).for_each(|v| *v = *value)
                     }
                     Some(_) => {}
-                    None => validity.extend(before, new, |v| v.is_finite()),
+                    None => validity.extend(before, new, all_finite, |v| v.is_finite()),
                 }
             }
             Kind::Float32(values) => {
@@ -261,13 +261,18 @@ impl Sink for Results {
                 let new = &mut values[before..];
                 match instead_of_null {
                     Some(value) => new.iter_mut().filter(|v| !v.is_finite()).for_each(|v| *v = *value as f32),
-                    None => validity.extend(before, new, |v| v.is_finite()),
+                    None => validity.extend(
+                        before,
+                        new,
+                        |new| new.iter().fold(true, |all, v| all & v.is_finite()),
+                        |v| v.is_finite(),
+                    ),
                 }
             }
             Kind::Boolean(values) => {
                 let before = values.len();
                 values.extend_from_trusted_len_iter(rows.iter().map(|v| *v == 1.0));
-                validity.extend(before, rows, |v| v.is_finite());
+                validity.extend(before, rows, all_finite, |v| v.is_finite());
             }
         }
     }
@@ -279,10 +284,16 @@ struct Validity(Option<MutableBitmap>);
 
 impl Validity {
     /// Notes which of the next results are present, which come after `before` others.
-    fn extend<T>(&mut self, before: usize, results: &[T], present: impl Fn(&T) -> bool + Copy) {
+    fn extend<T>(
+        &mut self,
+        before: usize,
+        results: &[T],
+        all_present: impl Fn(&[T]) -> bool,
+        present: impl Fn(&T) -> bool + Copy,
+    ) {
         // nulls come in clusters, at the start of a series and in gaps: few blocks are looked at one by one
         for (block, results) in results.chunks(Self::BLOCK).enumerate() {
-            let all = results.iter().fold(true, |all, v| all & present(v));
+            let all = all_present(results);
             match &mut self.0 {
                 None if all => {}
                 Some(bitmap) if all => bitmap.extend_constant(results.len(), true),
@@ -300,10 +311,10 @@ impl Validity {
     const BLOCK: usize = 512;
 }
 
-/// Booleans from bits, row i in bit `i % 8` of byte `i / 8`; null where the row is not present.
-pub fn booleans(name: PlSmallStr, rows: usize, values: Vec<u8>, present: Vec<u8>) -> Series {
-    let present = Bitmap::from_u8_vec(present, rows);
-    let validity = Some(present).filter(|present| present.unset_bits() > 0);
+/// Booleans from bits, row i in bit `i % 8` of byte `i / 8`; null where the row is not present. None: all are.
+pub fn booleans(name: PlSmallStr, rows: usize, values: Vec<u8>, present: Option<Vec<u8>>) -> Series {
+    let present = present.map(|present| Bitmap::from_u8_vec(present, rows));
+    let validity = present.filter(|present| present.unset_bits() > 0);
     let values = BooleanArray::new(ArrowDataType::Boolean, Bitmap::from_u8_vec(values, rows), validity);
     BooleanChunked::with_chunk(name, values).into_series()
 }

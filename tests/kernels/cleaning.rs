@@ -3,8 +3,8 @@
 
 use acm_rs::kernels::features::directions::{circular_mean, resultant_length, unit_vector};
 use acm_rs::kernels::features::filling::{Method, fill};
-use acm_rs::kernels::features::quality::{Stuck, out_of_range, rate_of_change, stuck};
-use acm_rs::kernels::features::scaling::{NORMAL_SCALE, fit, score};
+use acm_rs::kernels::features::quality::{self, Stuck, out_of_range, rate_of_change};
+use acm_rs::kernels::features::scaling::{self, NORMAL_SCALE, fit};
 use acm_rs::kernels::params::Span;
 use acm_rs::kernels::selection::median;
 
@@ -151,6 +151,16 @@ fn interpolation_does_not_overflow_and_stays_between() {
     assert_eq!(median(&[1.7e308, 1.5e308], &mut Vec::new()), 1.6e308);
 }
 
+/// The marks as 1 and 0, NaN where the reading is missing.
+fn stuck(x: &[f64], times: Option<&[i64]>, rule: &Stuck) -> Vec<f64> {
+    let marks = quality::stuck(x, times, rule);
+    assert_eq!(marks.len(), x.len().div_ceil(64));
+    let beyond = (x.len()..marks.len() * 64).any(|row| marks[row / 64] >> (row % 64) & 1 == 1);
+    assert!(!beyond, "no mark behind the last row");
+    let mark = |row: usize| (marks[row / 64] >> (row % 64) & 1) as f64;
+    x.iter().enumerate().map(|(row, v)| if v.is_nan() { NAN } else { mark(row) }).collect()
+}
+
 /// A row is stuck if some stretch of readings that holds it is long enough and within the tolerance.
 fn stuck_by_definition(x: &[f64], times: Option<&[i64]>, rule: &Stuck) -> Vec<f64> {
     let present: Vec<usize> = (0..x.len()).filter(|&i| !x[i].is_nan()).collect();
@@ -180,7 +190,6 @@ fn stuck_by_definition(x: &[f64], times: Option<&[i64]>, rule: &Stuck) -> Vec<f6
 #[test]
 fn standstills_by_hand() {
     let x = [1.0, 2.0, 2.0, NAN, 2.0, 3.0, 3.5, 3.0];
-    let mut out = Vec::new();
     let rule = |rows, tolerance, look_ahead| Stuck { min_length: Span::Rows(rows), tolerance, look_ahead };
     for (rule, expected) in [
         (rule(3, 0.0, true), [0.0, 1.0, 1.0, NAN, 1.0, 0.0, 0.0, 0.0]),
@@ -188,15 +197,13 @@ fn standstills_by_hand() {
         (rule(4, 1.0, true), [1.0, 1.0, 1.0, NAN, 1.0, 1.0, 0.0, 0.0]),
         (rule(4, 1.0, false), [0.0, 0.0, 0.0, NAN, 1.0, 1.0, 0.0, 0.0]),
     ] {
-        stuck(&x, None, &rule, &mut out);
+        let out = stuck(&x, None, &rule);
         assert!(same(&out, &expected), "{rule:?}: {out:?}");
     }
     // equal before and after a silence of the length asked for: nothing is known
     let rule = Stuck { min_length: Span::Duration(60), tolerance: 0.0, look_ahead: true };
-    stuck(&[5.0, 5.0, 5.0], Some(&[0, 10, 70]), &rule, &mut out);
-    assert_eq!(out, [0.0, 0.0, 0.0]);
-    stuck(&[5.0, 5.0, 5.0], Some(&[0, 10, 69]), &rule, &mut out);
-    assert_eq!(out, [1.0, 1.0, 1.0]);
+    assert_eq!(stuck(&[5.0, 5.0, 5.0], Some(&[0, 10, 70]), &rule), [0.0, 0.0, 0.0]);
+    assert_eq!(stuck(&[5.0, 5.0, 5.0], Some(&[0, 10, 69]), &rule), [1.0, 1.0, 1.0]);
 }
 
 #[test]
@@ -208,10 +215,34 @@ fn standstills_by_their_definition() {
         for min_length in [Span::Rows(2 + random.below(5)), Span::Duration(1 + random.below(9) as i64)] {
             for (tolerance, look_ahead) in [(0.0, true), (0.0, false), (0.5, true), (0.5, false), (1.0, true)] {
                 let rule = Stuck { min_length, tolerance, look_ahead };
-                let mut out = vec![7.0; 3]; // dirty
-                stuck(&x, Some(&times), &rule, &mut out);
+                let out = stuck(&x, Some(&times), &rule);
                 let theirs = stuck_by_definition(&x, Some(&times), &rule);
                 assert!(same(&out, &theirs), "seed {seed} {rule:?} {x:?} {times:?}: {out:?} {theirs:?}");
+            }
+        }
+    }
+}
+
+/// Runs of equal readings over many words of marks, none missing.
+#[test]
+fn long_standstills() {
+    for seed in 0..300 {
+        let mut random = Random(seed);
+        let mut x: Vec<f64> = Vec::new();
+        for run in 0..random.below(12) {
+            x.extend(std::iter::repeat_n(run as f64, 1 + random.below(150)));
+        }
+        for rows in [1, 2, 3, 4, 63, 64, 65, 66, 100, 129, 150, 2_000, usize::MAX] {
+            for look_ahead in [true, false] {
+                let rule = Stuck { min_length: Span::Rows(rows), tolerance: 0.0, look_ahead };
+                let theirs: Vec<f64> = x
+                    .chunk_by(|a, b| a == b)
+                    .flat_map(|run| {
+                        let from = if look_ahead { 0 } else { rows - 1 };
+                        (0..run.len()).map(move |i| f64::from(u8::from(run.len() >= rows && i >= from)))
+                    })
+                    .collect();
+                assert_eq!(stuck(&x, None, &rule), theirs, "seed {seed} {rule:?}");
             }
         }
     }
@@ -224,10 +255,8 @@ fn a_prefix_gives_the_prefix_of_what_can_be_known_live() {
         let x = random.series(40);
         let rule = Stuck { min_length: Span::Rows(3), tolerance: 0.5, look_ahead: false };
         let (mut whole, mut part) = (Vec::new(), Vec::new());
-        stuck(&x, None, &rule, &mut whole);
         let cut = random.below(40);
-        stuck(&x[..cut], None, &rule, &mut part);
-        assert!(same(&part, &whole[..cut]), "seed {seed}");
+        assert!(same(&stuck(&x[..cut], None, &rule), &stuck(&x, None, &rule)[..cut]), "seed {seed}");
         rate_of_change(&x, None, &mut whole);
         rate_of_change(&x[..cut], None, &mut part);
         assert!(same(&part, &whole[..cut]), "seed {seed}");
@@ -295,6 +324,11 @@ fn robust_scale_by_hand() {
     let nothing = fit(&[NAN, NAN]);
     assert!(nothing.center.is_nan() && nothing.scale.is_nan() && nothing.p05.is_nan() && nothing.readings == 0);
     assert_eq!(fit(&[5.0, 5.0, 5.0, 9.0]).scale, 0.0);
+    let score = |x: f64, center, scale, floor| {
+        let mut x = [x];
+        scaling::score(&mut x, center, scale, floor);
+        x[0]
+    };
     assert_eq!(score(5.0, 3.0, 4.0, 0.0), 0.5);
     assert_eq!(score(5.0, 3.0, 0.0, 1.0), 2.0);
     assert!(score(5.0, 3.0, 0.0, 0.0).is_nan() && score(NAN, 3.0, 1.0, 0.0).is_nan());
@@ -332,10 +366,9 @@ fn hostile_values() {
             let ours = filled(&x, None, method, None);
             assert!(ours.iter().all(|v| !v.is_infinite()), "seed {seed} {method:?}: {ours:?}");
         }
-        let mut out = Vec::new();
         for tolerance in [0.0, 1.0, 1e308] {
             let rule = Stuck { min_length: Span::Rows(2), tolerance, look_ahead: true };
-            stuck(&x, None, &rule, &mut out);
+            let out = stuck(&x, None, &rule);
             assert!(same(&out, &stuck_by_definition(&x, None, &rule)), "seed {seed} {tolerance} {x:?}: {out:?}");
         }
         let present = x.iter().filter(|v| !v.is_nan()).count();

@@ -442,14 +442,25 @@ def rolling_spectral_energy(  # noqa: D103
     return _io.struct_of(fields)
 
 
-def _feature_suffixes(bands: Bands) -> list[str]:
-    return ["med", "mad", "mean", "std", "slope", "skew", "kurt", *_energy_suffixes(bands), "rz"]
+ORDERED = {"med", "mad", "rz"}
+SUMMED = {"mean", "std", "slope", "skew", "kurt"}
+
+
+def _feature_suffixes(features: Sequence[str], bands: Bands) -> list[str]:
+    energies = _energy_suffixes(bands)
+    return [suffix for feature in features for suffix in (energies if feature == "energy" else [feature])]
 
 
 def _features_dtype(
-    name: str, fields: list[Field], *, bands: Bands, order: Literal["column", "feature"], **_parameters: Any
+    name: str,
+    fields: list[Field],
+    *,
+    features: Sequence[str],
+    bands: Bands,
+    order: Literal["column", "feature"],
+    **_parameters: Any,
 ) -> pl.DataType:
-    return _several_dtype(name, fields, _feature_suffixes(bands), order)
+    return _several_dtype(name, fields, _feature_suffixes(features, bands), order)
 
 
 @operation(dtype=_features_dtype)
@@ -458,6 +469,7 @@ def rolling_features(  # noqa: D103
     *,
     window_size: int,
     min_samples: int,
+    features: Sequence[str],
     bands: Bands,
     sampling_hz: float,
     spectrum_min_samples: int,
@@ -468,7 +480,7 @@ def rolling_features(  # noqa: D103
 ) -> pl.Series:
     name = "rolling_features"
     times = by(name, inputs)
-    suffixes = _feature_suffixes(bands)
+    suffixes = _feature_suffixes(features, bands)
     columns = _io.struct_columns(inputs[0])
     results: list[dict[str, pl.Series]] = []
     for series in columns:
@@ -476,19 +488,20 @@ def rolling_features(  # noqa: D103
         out = {suffix: np.full(len(x), np.nan) for suffix in suffixes}
         with np.errstate(all="ignore"):
             for windows in _windows(x, window_size, times):
-                moments = _moments(windows)
-                ranks = _order(windows, min_samples, mad=True)
-                for suffix, values in {
-                    "med": ranks.median,
-                    "mad": ranks.mad,
-                    "mean": _mean(moments, min_samples),
-                    "std": _std(moments, min_samples, 1),
-                    "slope": _slope(windows, moments, min_samples),
-                    "skew": _skew(moments, min_samples, bias=False),
-                    "kurt": _kurtosis(moments, min_samples, bias=False),
-                    "rz": _robust_z(windows.values[:, -1], ranks, clip, scale_floor),
-                }.items():
-                    out[suffix][windows.rows] = values
+                of: dict[str, np.ndarray] = {}
+                if ORDERED & set(features):
+                    ranks = _order(windows, min_samples, mad=True)
+                    of |= {"med": ranks.median, "mad": ranks.mad}
+                    of["rz"] = _robust_z(windows.values[:, -1], ranks, clip, scale_floor)
+                if SUMMED & set(features):
+                    moments = _moments(windows)
+                    of["mean"] = _mean(moments, min_samples)
+                    of["std"] = _std(moments, min_samples, 1)
+                    of["slope"] = _slope(windows, moments, min_samples)
+                    of["skew"] = _skew(moments, min_samples, bias=False)
+                    of["kurt"] = _kurtosis(moments, min_samples, bias=False)
+                for suffix in of.keys() & set(features):
+                    out[suffix][windows.rows] = of[suffix]
             if bands:
                 energies = _energies(x, window_size, spectrum_min_samples, bands, sampling_hz)
                 out |= dict(zip(_energy_suffixes(bands), energies, strict=True))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from functools import partial
 from numbers import Real
@@ -14,13 +14,12 @@ import polars as pl
 
 from acm_rs import _checks, features
 from acm_rs.fast_features._frames import Columns, ReturnType, measured, read, unnested, write
-from acm_rs.features.rolling import NORMAL_SCALE, Bands, packed_features
+from acm_rs.features.rolling import NORMAL_SCALE, Bands, Feature, packed_features
 
 if TYPE_CHECKING:
     import pandas as pd
 
 FillValues: TypeAlias = "Mapping[Any, float | None] | pd.Series[float] | pl.DataFrame | None"
-Operations: TypeAlias = Mapping[str, Callable[..., pl.Expr]]
 Frame = TypeVar("Frame", bound="pl.DataFrame | pl.LazyFrame | pd.DataFrame")
 
 # ACM divides by 1.4826 * max(MAD, EPSILON) + EPSILON. A floor of this size gives its score where the MAD is 0;
@@ -55,7 +54,7 @@ def rolling_median(
     pandas, Polars or lazy frame
         Float64; missing where fewer than `min_periods` readings are present.
     """
-    return _rolling("rolling_median", df, window, cols, min_periods, return_type, {"med": features.rolling_median})
+    return _rolling("rolling_median", df, window, cols, min_periods, return_type, ["med"])
 
 
 def rolling_mad(
@@ -83,7 +82,7 @@ def rolling_mad(
     pandas, Polars or lazy frame
         Float64; missing where fewer than `min_periods` readings are present.
     """
-    return _rolling("rolling_mad", df, window, cols, min_periods, return_type, {"mad": features.rolling_mad})
+    return _rolling("rolling_mad", df, window, cols, min_periods, return_type, ["mad"])
 
 
 def rolling_mean_std(
@@ -109,8 +108,7 @@ def rolling_mean_std(
     pandas, Polars or lazy frame
         Float64; missing where fewer than `min_periods` readings are present, a deviation also where fewer than 2 are.
     """
-    operations: Operations = {"mean": features.rolling_mean, "std": features.rolling_std}
-    return _rolling("rolling_mean_std", df, window, cols, min_periods, return_type, operations)
+    return _rolling("rolling_mean_std", df, window, cols, min_periods, return_type, ["mean", "std"])
 
 
 def rolling_skew_kurt(
@@ -148,11 +146,11 @@ def rolling_skew_kurt(
         Float64; missing where fewer than `min_periods` readings (and 3 for the skewness, 4 for the kurtosis) are
         present, and where all of them are equal.
     """
-    operations: Operations = {
-        "skew": partial(features.rolling_skew, clip=skew_clip),
-        "kurt": partial(features.rolling_kurtosis, clip=kurt_clip),
+    limits = {
+        "skew": _checks.number("rolling_skew_kurt", "skew_clip", skew_clip, positive=True),
+        "kurt": _checks.number("rolling_skew_kurt", "kurt_clip", kurt_clip, positive=True),
     }
-    return _rolling("rolling_skew_kurt", df, window, cols, min_periods, return_type, operations)
+    return _rolling("rolling_skew_kurt", df, window, cols, min_periods, return_type, ["skew", "kurt"], limits=limits)
 
 
 def rolling_ols_slope(
@@ -178,16 +176,7 @@ def rolling_ols_slope(
     pandas, Polars or lazy frame
         Float64; 0.0 where fewer than `min_periods` or 2 readings are present.
     """
-    return _rolling(
-        "rolling_ols_slope",
-        df,
-        window,
-        cols,
-        min_periods,
-        return_type,
-        {"slope": features.rolling_slope},
-        fill_null=0.0,
-    )
+    return _rolling("rolling_ols_slope", df, window, cols, min_periods, return_type, ["slope"], fill_null=0.0)
 
 
 def rolling_spectral_energy(
@@ -327,20 +316,30 @@ def _rolling(
     cols: Columns,
     min_periods: int,
     return_type: ReturnType,
-    operations: Operations,
+    wanted: Sequence[Feature],
     *,
+    limits: Mapping[str, float] | None = None,
     fill_null: float | None = None,
 ) -> Any:
-    """Columns `{c}_{suffix}`: all of the first operation, then all of the next; one call per operation."""
+    """Columns `{c}_{suffix}` in one call: all of the first feature, then all of the next."""
     frame, names = read(df, cols)
-    # renamed after the call, so that its errors name the user's columns
-    packed = (
-        operation(names, window, min_samples=min_periods).name.suffix_fields(f"_{suffix}")
-        for suffix, operation in operations.items()
+    packed = packed_features(
+        names, window, features=wanted, min_samples=min_periods, fill_null=fill_null, order="feature"
     )
     with measured(name, frame, names):
-        result = unnested(frame, *packed)
-        return write(result if fill_null is None else result.fill_null(fill_null), df, return_type)
+        result = unnested(frame, packed)
+        return write(_limited(result, names, window, limits or {}), df, return_type)
+
+
+def _limited(
+    result: pl.DataFrame | pl.LazyFrame, names: Sequence[str], window: int, limits: Mapping[str, float]
+) -> pl.DataFrame | pl.LazyFrame:
+    """Skewness and kurtosis within their limits: `|G1| <= sqrt(n)` and `-6 <= G2 <= n` hold without them."""
+    reach = {"skew": math.sqrt(window), "kurt": max(window, 6)}
+    for suffix, limit in limits.items():
+        if limit < reach[suffix]:
+            result = result.with_columns(pl.col(f"{name}_{suffix}").clip(-limit, limit) for name in names)
+    return result
 
 
 def _basic_features(
@@ -351,11 +350,7 @@ def _basic_features(
     packed = packed_features(names, window, scale_floor=SCALE_FLOOR, fill_null=0.0, order="feature")
     with measured(name, frame, names):
         result = unnested(_fill(frame, given), packed)
-    # |G1| <= sqrt(window) and G2 <= window: shorter windows cannot reach the limits
-    if window > SKEW_CLIP**2:
-        result = result.with_columns(pl.col(f"{name}_skew").clip(-SKEW_CLIP, SKEW_CLIP) for name in names)
-    if window > KURT_CLIP:
-        result = result.with_columns(pl.col(f"{name}_kurt").clip(-KURT_CLIP, KURT_CLIP) for name in names)
+    result = _limited(result, names, window, {"skew": SKEW_CLIP, "kurt": KURT_CLIP})
     if _is_short(frame, window):
         bands = range(len(_checks.DEFAULT_BANDS))
         result = result.drop(f"{name}_energy_{band}" for name in names for band in bands)

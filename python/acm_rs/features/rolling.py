@@ -22,7 +22,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from datetime import timedelta
-from typing import Any, Literal, TypeAlias, TypeVar
+from typing import Any, Literal, TypeAlias, TypeVar, get_args
 
 import polars as pl
 
@@ -47,7 +47,11 @@ __all__ = [
 WindowSize: TypeAlias = int | str | timedelta
 IntoTime: TypeAlias = str | pl.Expr | None
 Bands: TypeAlias = Iterable[Sequence[float]] | None
+Feature: TypeAlias = Literal["med", "mad", "mean", "std", "slope", "skew", "kurt", "energy", "rz"]
 PolarsFrame = TypeVar("PolarsFrame", pl.DataFrame, pl.LazyFrame)
+
+# in the order of ACM's columns
+FEATURES: Sequence[Feature] = get_args(Feature)
 
 # The standard deviation of a normal distribution is 1.4826 times its median absolute deviation.
 NORMAL_SCALE = 1.4826
@@ -708,6 +712,7 @@ def rolling_features(
     expr: IntoColumns,
     window_size: WindowSize,
     *,
+    features: Feature | Sequence[Feature] | None = None,
     min_samples: int = 1,
     bands: Bands = None,
     sampling_hz: float = 1.0,
@@ -715,7 +720,7 @@ def rolling_features(
     scale_floor: float = 0.0,
     by: IntoTime = None,
 ) -> pl.Expr:
-    """All features of the trailing window in one pass.
+    """All features of the trailing window, or some of them, in one pass.
 
     Median, raw MAD, mean, sample standard deviation, slope, skewness ``G1``, kurtosis ``G2``, band energies and robust
     z-score, each as the operation of its name computes it with its defaults (ACM's basic features).
@@ -726,11 +731,15 @@ def rolling_features(
         Numeric column or columns; always one call over all of them.
     window_size : int, str or timedelta
         Rows (at least 1) or, with `by`, a duration such as ``"2h"``, ``"1d12h"`` or a timedelta.
+    features : str, sequence of str or None
+        One or some of ``"med"``, ``"mad"``, ``"mean"``, ``"std"``, ``"slope"``, ``"skew"``, ``"kurt"``, ``"energy"`` and
+        ``"rz"``, each once, in the order wanted; default None: all, in this order (without energies when `by` is
+        given). What is not asked for costs nothing.
     min_samples : int
         Readings that must be present, 1 to `window_size`; default 1, as in ACM. The energies need half of the window
         and at least 2 in any case.
     bands : sequence of pairs or None
-        Bands ``(low, high)`` in Hz, as in `rolling_spectral_energy`; default None: ACM's three. Not with `by`.
+        Bands ``(low, high)`` in Hz, as in `rolling_spectral_energy`; default None: ACM's three. Only with energies.
     sampling_hz : float
         Rows per second, above 0; default 1, so that frequencies are counted per row where no rate is given.
     clip : float
@@ -744,8 +753,8 @@ def rolling_features(
     -------
     Expr
         Struct named ``rolling_features`` with, for every column, the fields ``{column}_med``, ``_mad``, ``_mean``,
-        ``_std``, ``_slope``, ``_skew``, ``_kurt``, ``_energy_0``, ``_energy_1``, ... and ``_rz``; without energies
-        when `by` is given. Float32 for Float32, else Float64. A field is null where its operation is.
+        ``_std``, ``_slope``, ``_skew``, ``_kurt``, ``_energy_0``, ``_energy_1``, ... and ``_rz``, or those of
+        `features`. Float32 for Float32, else Float64. A field is null where its operation is.
 
     Notes
     -----
@@ -774,10 +783,14 @@ def rolling_features(
     │ 2.0   ┆ 1.0   ┆ 2.333333 ┆ 1.5      ┆ null     │
     │ 4.0   ┆ 2.0   ┆ 5.333333 ┆ 2.714286 ┆ 2.023472 │
     └───────┴───────┴──────────┴──────────┴──────────┘
+    >>> some = acm.rolling_features("x", 4, features=["mean", "std"])
+    >>> print(*df.select(some).unnest("rolling_features").columns)
+    x_mean x_std
     """
     return packed_features(
         expr,
         window_size,
+        features=features,
         min_samples=min_samples,
         bands=bands,
         sampling_hz=sampling_hz,
@@ -791,6 +804,7 @@ def packed_features(
     expr: IntoColumns,
     window_size: WindowSize,
     *,
+    features: Feature | Sequence[Feature] | None = None,
     min_samples: int = 1,
     bands: Bands = None,
     sampling_hz: float = 1.0,
@@ -807,6 +821,9 @@ def packed_features(
         raise _checks.invalid(
             operation, "bands", "None when `by` is given: a spectrum needs rows at equal intervals", bands
         )
+    wanted = _wanted(operation, features, by)
+    if bands is not None and "energy" not in wanted:
+        raise _checks.invalid(operation, "bands", 'None where `features` has no "energy"', bands)
     window = _checks.window(operation, window_size, by)
     least = _checks.min_samples(operation, min_samples, window, by)
     return _rolling(
@@ -816,7 +833,8 @@ def packed_features(
         least,
         by,
         always_pack=True,
-        bands=_checks.bands(operation, bands, sampling_hz) if by is None else [],
+        features=wanted,
+        bands=_checks.bands(operation, bands, sampling_hz) if "energy" in wanted else [],
         sampling_hz=sampling_hz,
         spectrum_min_samples=max(least, 2, window // 2),
         clip=_checks.number(operation, "clip", clip, positive=True),
@@ -824,6 +842,19 @@ def packed_features(
         fill_null=fill_null,
         order=order,
     )
+
+
+def _wanted(operation: str, features: Feature | Sequence[Feature] | None, by: IntoTime) -> list[Feature]:
+    """Check which parts of `rolling_features` are wanted."""
+    possible = [feature for feature in FEATURES if by is None or feature != "energy"]
+    if features is None:
+        return possible
+    wanted: list[Any] = [features] if isinstance(features, str) else list(features)
+    if not wanted or len(set(wanted)) < len(wanted) or not set(wanted) <= set(possible):
+        names = ", ".join(f'"{feature}"' for feature in possible)
+        without = "" if by is None else " (a window by duration has no spectrum)"
+        raise _checks.invalid(operation, "features", f"some of {names}, each once{without}", features)
+    return wanted
 
 
 def tail(

@@ -148,7 +148,7 @@ fn fields(s: &Series, path: Path) -> [Series; 5] {
         Series::from_vec(name("low"), path.low),
         Series::from_vec(name("high_since"), path.high_since),
         Series::from_vec(name("low_since"), path.low_since),
-        booleans(name("alarm"), rows, path.alarm, path.present),
+        booleans(name("alarm"), rows, path.alarm, Some(path.present)),
     ]
 }
 

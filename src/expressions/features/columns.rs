@@ -3,7 +3,8 @@
 use polars::prelude::*;
 
 use super::rolling::struct_of;
-use crate::expressions::io::{Column, POOL, Results, struct_columns};
+use crate::expressions::io::{self, Column, POOL, Results, struct_columns};
+use crate::kernels::features::quality::Marks;
 use crate::kernels::features::rolling::{Sink, Source};
 use crate::kernels::parallel;
 
@@ -27,6 +28,14 @@ impl Readings {
         let mut sink = self.column.results();
         sink.push(results);
         sink.into_series(name.clone())
+    }
+
+    /// Marks as booleans, null where the reading is missing.
+    pub fn marked(&self, name: &PlSmallStr, marks: Marks) -> Series {
+        let bits = |words: Vec<u64>| words.iter().flat_map(|word| word.to_le_bytes()).collect();
+        let present = |rows: &[f64]| rows.iter().rev().fold(0, |word, v| word << 1 | u64::from(!v.is_nan()));
+        let present = self.any_missing.then(|| bits(self.values.chunks(64).map(present).collect()));
+        io::booleans(name.clone(), self.values.len(), bits(marks), present)
     }
 }
 

@@ -29,9 +29,8 @@ fn stuck(inputs: &[Series], kwargs: StuckKwargs) -> PolarsResult<Series> {
     let min_length = Span::new("min_length", kwargs.min_length, times.is_some()).map_err(|e| error("stuck", e))?;
     let rule = Stuck { min_length, tolerance: kwargs.tolerance, look_ahead: kwargs.look_ahead };
     each("stuck", &inputs[0], |s| {
-        let mut out = Vec::new();
-        quality::stuck(&Readings::new("stuck", s)?.values, times.as_deref(), &rule, &mut out);
-        Ok(booleans(s.name(), &out))
+        let readings = Readings::new("stuck", s)?;
+        Ok(readings.marked(s.name(), quality::stuck(&readings.values, times.as_deref(), &rule)))
     })
 }
 

@@ -47,6 +47,7 @@ kwargs!(RobustZKwargs { clip: f64, scale_floor: f64 });
 kwargs!(HampelKwargs { n_sigmas: f64 });
 kwargs!(SpectralKwargs { bands: Vec<(f64, f64)>, sampling_hz: f64 });
 kwargs!(FeaturesKwargs {
+    features: Vec<Feature>,
     bands: Vec<(f64, f64)>,
     sampling_hz: f64,
     spectrum_min_samples: usize,
@@ -60,6 +61,21 @@ impl ShapeKwargs {
     fn clip(&self) -> f64 {
         self.clip.unwrap_or(f64::INFINITY)
     }
+}
+
+/// A part of [`rolling_features`], by ACM's suffix.
+#[derive(Clone, Copy, Deserialize, PartialEq)]
+#[serde(rename_all = "lowercase")]
+enum Feature {
+    Med,
+    Mad,
+    Mean,
+    Std,
+    Slope,
+    Skew,
+    Kurt,
+    Energy,
+    Rz,
 }
 
 /// Order of the fields of [`rolling_features`].
@@ -257,25 +273,28 @@ fn rolling_spectral_energy(inputs: &[Series], kwargs: SpectralKwargs) -> PolarsR
 }
 
 impl FeaturesKwargs {
-    /// The statistics with ACM's suffixes and, unless the window is one of time, the bands of their energies.
+    /// The statistics asked for with their suffixes, and the bands of their energies.
     fn several(&self, operation: &str) -> PolarsResult<(Several, Option<Bands>)> {
-        let robust_z = Statistic::RobustZ { clip: self.clip, scale_floor: self.scale_floor };
-        let robust_z = robust_z.checked().map_err(|e| error(operation, e))?;
-        let mut statistics: Vec<(Statistic, String)> = [
-            (Statistic::Median, "med"),
-            (Statistic::Mad { scale: 1.0 }, "mad"),
-            (Statistic::Mean, "mean"),
-            (Statistic::Std { ddof: 1 }, "std"),
-            (Statistic::Slope, "slope"),
-            (Statistic::Skew { bias: false, clip: f64::INFINITY }, "skew"),
-            (Statistic::Kurtosis { bias: false, clip: f64::INFINITY }, "kurt"),
-        ]
-        .map(|(statistic, suffix)| (statistic, suffix.to_string()))
-        .into();
-        let bands =
-            (!self.bands.is_empty()).then(|| parse_bands(operation, &self.bands, self.sampling_hz)).transpose()?;
-        statistics.extend(bands.iter().flat_map(energies));
-        statistics.push((robust_z, "rz".into()));
+        let spectral = self.features.contains(&Feature::Energy);
+        let bands = spectral.then(|| parse_bands(operation, &self.bands, self.sampling_hz)).transpose()?;
+        let mut statistics: Vec<(Statistic, String)> = Vec::new();
+        for feature in &self.features {
+            let (statistic, suffix) = match feature {
+                Feature::Med => (Statistic::Median, "med"),
+                Feature::Mad => (Statistic::Mad { scale: 1.0 }, "mad"),
+                Feature::Mean => (Statistic::Mean, "mean"),
+                Feature::Std => (Statistic::Std { ddof: 1 }, "std"),
+                Feature::Slope => (Statistic::Slope, "slope"),
+                Feature::Skew => (Statistic::Skew { bias: false, clip: f64::INFINITY }, "skew"),
+                Feature::Kurt => (Statistic::Kurtosis { bias: false, clip: f64::INFINITY }, "kurt"),
+                Feature::Rz => (Statistic::RobustZ { clip: self.clip, scale_floor: self.scale_floor }, "rz"),
+                Feature::Energy => {
+                    statistics.extend(bands.iter().flat_map(energies));
+                    continue;
+                }
+            };
+            statistics.push((statistic.checked().map_err(|e| error(operation, e))?, suffix.to_string()));
+        }
         Ok((Several { statistics, order: self.order }, bands))
     }
 }

@@ -108,8 +108,13 @@ fn robust_scale(inputs: &[Series], kwargs: RobustScaleKwargs) -> PolarsResult<Se
         }
         _ => None,
     };
+    // rows of one model, one after the other; a row without a model has a position where there is none
+    let runs: Vec<(usize, usize)> = match &positions {
+        None => vec![(input.len(), 0)],
+        Some(positions) => positions.chunk_by(|a, b| a == b).map(|run| (run.len(), run[0])).collect(),
+    };
     each(NAME, input, |s| {
-        let readings = Readings::new(NAME, s)?;
+        let mut readings = Readings::new(NAME, s)?;
         let parts = fitted.iter().find(|column| column.name() == s.name());
         let parts = parts.ok_or_else(|| error(NAME, format!("`model` has no column `{}`", s.name())))?.struct_()?;
         let numbers = |part: &str| -> PolarsResult<Vec<f64>> {
@@ -117,14 +122,14 @@ fn robust_scale(inputs: &[Series], kwargs: RobustScaleKwargs) -> PolarsResult<Se
             Ok(column.f64()?.iter().map(|v| v.unwrap_or(f64::NAN)).collect())
         };
         let (center, scale) = (numbers("center")?, numbers("scale")?);
-        let by_model = |x: f64, k: usize| match (center.get(k), scale.get(k)) {
-            (Some(&center), Some(&scale)) => scaling::score(x, center, scale, kwargs.scale_floor),
-            _ => f64::NAN,
-        };
-        let results: Vec<f64> = match &positions {
-            None => readings.values.iter().map(|&x| by_model(x, 0)).collect(),
-            Some(positions) => readings.values.iter().zip(positions).map(|(&x, &k)| by_model(x, k)).collect(),
-        };
-        Ok(readings.floats(s.name(), &results))
+        let number = |values: &[f64], k: usize| values.get(k).copied().unwrap_or(f64::NAN);
+        let mut values = std::mem::take(&mut readings.values);
+        let mut rest = &mut values[..];
+        for &(rows, k) in &runs {
+            let run;
+            (run, rest) = rest.split_at_mut(rows);
+            scaling::score(run, number(&center, k), number(&scale, k), kwargs.scale_floor);
+        }
+        Ok(readings.floats(s.name(), &values))
     })
 }

@@ -35,14 +35,14 @@ pub(crate) fn interpolate(lower: f64, upper: f64, share: f64) -> f64 {
     if step.is_finite() { lower + step } else { lower * (1.0 - share) + upper * share }
 }
 
-/// `(x - center) / max(scale, floor)`; NaN where that scale is 0 or unknown.
-pub fn score(x: f64, center: f64, scale: f64, floor: f64) -> f64 {
+/// Each reading becomes `(x - center) / max(scale, floor)`; NaN where that scale is 0 or unknown.
+pub fn score(x: &mut [f64], center: f64, scale: f64, floor: f64) {
     let scale = if scale < floor { floor } else { scale };
-    if scale > 0.0 {
-        let distance = x - center;
+    // a NaN is no scale
+    let scale = if scale > 0.0 { scale } else { f64::NAN };
+    for v in x {
+        let distance = *v - center;
         // two huge readings of unlike signs
-        if distance.is_finite() { distance / scale } else { x / scale - center / scale }
-    } else {
-        f64::NAN
+        *v = if distance.is_infinite() { *v / scale - center / scale } else { distance / scale };
     }
 }

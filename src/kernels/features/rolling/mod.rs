@@ -154,7 +154,7 @@ const TILE: usize = 8192;
 
 /// Rows of a column with the context that their windows need.
 struct Tile<'a> {
-    /// `PAD` missing values, the rows, and `LANES` missing values.
+    /// `PAD` missing values, the rows, and `PAD` missing values.
     padded: &'a [f64],
     /// The rows without padding.
     x: &'a [f64],
@@ -323,7 +323,7 @@ impl<'a> Pass<'a> {
     ) {
         let Self { plan, padded, outs, .. } = self;
         // the padding in front is never written to
-        padded.resize(PAD + rows.len() + LANES, f64::NAN);
+        padded.resize(PAD + rows.len() + PAD, f64::NAN);
         padded[PAD + rows.len()..].fill(f64::NAN);
         let missing = source.load(rows.start, &mut padded[PAD..PAD + rows.len()]);
         let frame = match plan.window.span() {

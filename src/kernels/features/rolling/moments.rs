@@ -13,6 +13,11 @@
 //! leaves is taken out by the binomial identities ("corrected two-pass": Chan, Golub, LeVeque 1983). A constant window has
 //! differences of exactly 0. Cost: O(w) per row; no state, so no dependence on anything but the window.
 //!
+//! Of these the windows of `SHARED` rows share their first pass: rows fall into blocks of the window's length, eight blocks in the
+//! lanes. A window is a suffix of one block and a prefix of the next, and holds the first reading of that next block: about it
+//! the sums of all windows of the pair are taken, with the same bound. Cost: O(1) per row. Windows with a missing reading
+//! come out as NaN and are taken by themselves.
+//!
 //! Larger windows and durations: blocks of the window's length. A window is a suffix of one block and a prefix of the next,
 //! so its power sums are those of the two added (van Herk; no subtraction). The sums are taken about an anchor near the data;
 //! where the window's mean is more than `sqrt(KAPPA)` standard deviations away from it, the anchor moves there and the sums of the
@@ -22,12 +27,17 @@
 //! Data so large or so small that fourth powers leave the range of `f64` are scaled by a power of two, window by window.
 
 use super::{Frame, PAD, Statistic, Tile, size_buffers};
-use crate::kernels::simd::{Arithmetic, Kernel, LANES, Scalar, Simd, dispatch};
+use std::ops::RangeInclusive;
+
+use crate::kernels::simd::{Arithmetic, Kernel, LANES, Lanes, Scalar, Simd, dispatch};
+use crate::kernels::transpose::{deinterleave, side_by_side};
 
 /// Windows up to this many rows are computed directly.
 const DIRECT_MAX: usize = 64;
 /// Windows up to this many rows need no second pass for second powers: `n^2 eps` is 2.3e-13.
 const ONE_PASS_MAX: usize = 32;
+/// Windows of so many rows share their first pass; a shorter block is not worth its transposition.
+const SHARED: RangeInclusive<usize> = LANES..=ONE_PASS_MAX;
 /// Largest squared distance between anchor and mean, in variances. Kurtosis loses `KAPPA^2` eps and the rounding of the sums on
 /// top: with 25, windows of 500 rows missed 1e-12; with 4 an anchor moves twice per block on a ramp.
 const KAPPA: f64 = 4.0;
@@ -179,28 +189,199 @@ impl<const ORDER: u8, const SLOPE: bool> Kernel for Ordered<'_, ORDER, SLOPE> {
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
         let Direct { tile, w, statistics, full_factors, outs, anchors } = self.0;
+        let mut shared = Shared::new(w);
         for first in (0..tile.results()).step_by(LANES) {
             let t = tile.first + first;
             // the rows of the group's first window; the other windows lie one row further each
             let rows = &tile.padded[PAD + t + 1 - w..PAD + t + LANES];
             let anchor = s.load_at(anchors, t);
-            let full = !tile.missing && t + 1 >= w && t + LANES <= tile.x.len();
-            let mut central = if full {
-                window_sums::<S, ORDER, SLOPE, false>(s, rows, w, anchor)
+            let (full, mut central) = if SHARED.contains(&w) {
+                if !shared.holds(t) {
+                    shared.take::<S, ORDER, SLOPE>(s, tile.padded, t / w);
+                }
+                let mut central = shared.central::<S, ORDER, SLOPE>(s, t);
+                let complete = s.eq(central.mean, central.mean);
+                let full = s.all(complete);
+                if full {
+                    higher_powers::<S, ORDER, false>(s, rows, &mut central);
+                } else {
+                    let other = window_sums::<S, ORDER, SLOPE, true>(s, rows, w, anchor);
+                    central.n = s.select(complete, central.n, other.n);
+                    central.mean = s.select(complete, central.mean, other.mean);
+                    central.m2 = s.select(complete, central.m2, other.m2);
+                    central.sxp = s.select(complete, central.sxp, other.sxp);
+                    central.spp = s.select(complete, central.spp, other.spp);
+                    higher_powers::<S, ORDER, true>(s, rows, &mut central);
+                }
+                (full, central)
             } else {
-                window_sums::<S, ORDER, SLOPE, true>(s, rows, w, anchor)
+                let full = !tile.missing && t + 1 >= w && t + LANES <= tile.x.len();
+                let central = if full {
+                    let mut central = window_sums::<S, ORDER, SLOPE, false>(s, rows, w, anchor);
+                    higher_powers::<S, ORDER, false>(s, rows, &mut central);
+                    central
+                } else {
+                    let mut central = window_sums::<S, ORDER, SLOPE, true>(s, rows, w, anchor);
+                    higher_powers::<S, ORDER, true>(s, rows, &mut central);
+                    central
+                };
+                (full, central)
             };
             rescue::<S, ORDER, SLOPE>(s, rows, w, anchor, &mut central);
-            for ((statistic, full_factors), out) in statistics.iter().zip(full_factors).zip(outs.iter_mut()) {
-                let factors = if full {
-                    Factors { per_n: s.splat(full_factors.per_n), own: s.splat(full_factors.own) }
-                } else {
-                    factors(s, *statistic, central.n)
-                };
-                s.store_at(finish(s, *statistic, &central, factors, tile), out, first);
+            // two loops: in one, the divisions of the second would be done for all windows
+            if full {
+                for ((statistic, factors), out) in statistics.iter().zip(full_factors).zip(outs.iter_mut()) {
+                    let factors = Factors { per_n: s.splat(factors.per_n), own: s.splat(factors.own) };
+                    s.store_at(finish(s, *statistic, &central, factors, tile), out, first);
+                }
+            } else {
+                for (statistic, out) in statistics.iter().zip(outs.iter_mut()) {
+                    let factors = factors(s, *statistic, central.n);
+                    s.store_at(finish(s, *statistic, &central, factors, tile), out, first);
+                }
             }
         }
     }
+}
+
+/// Adds third and fourth powers about the mean: the second pass of windows whose first one gave second powers, too.
+#[inline(always)]
+fn higher_powers<S: Simd, const ORDER: u8, const MISSING: bool>(s: S, rows: &[f64], central: &mut Central<S::V>) {
+    let w = rows.len() + 1 - LANES;
+    if ORDER > 2 && w <= ONE_PASS_MAX {
+        let (_, sums) = power_sums::<S, ORDER, false, MISSING>(s, rows, w, central.mean);
+        let per_n = if MISSING { s.div(s.splat(1.0), central.n) } else { s.splat(1.0 / w as f64) };
+        let higher = about_mean(s, central.n, per_n, sums);
+        (central.m3, central.m4) = (higher.m3, higher.m4);
+    }
+}
+
+/// Rows of the longest windows that share, in eight blocks.
+const SHARED_ROWS: usize = LANES * ONE_PASS_MAX;
+
+/// Means, second powers and cross sums of the windows that end in eight blocks, row by row; NaN where a window is not complete.
+struct Shared {
+    w: usize,
+    /// The same for all of them.
+    spp: f64,
+    /// The first row of the first block.
+    start: usize,
+    mean: [f64; SHARED_ROWS],
+    m2: [f64; SHARED_ROWS],
+    sxp: [f64; SHARED_ROWS],
+    /// The blocks before, one per lane.
+    left: [Lanes; ONE_PASS_MAX],
+    right: [Lanes; ONE_PASS_MAX],
+    /// The sums of the left block's rows from each on; of row 0, which no window needs, 0.
+    suffix: [Suffix; ONE_PASS_MAX],
+    crosses: [Lanes; ONE_PASS_MAX],
+}
+
+#[derive(Clone, Copy, Default)]
+struct Suffix {
+    s1: Lanes,
+    s2: Lanes,
+    sx: Lanes,
+}
+
+impl Shared {
+    fn new(w: usize) -> Self {
+        let (rows, block) = ([0.0; SHARED_ROWS], [Lanes::default(); ONE_PASS_MAX]);
+        let suffix = [Suffix::default(); ONE_PASS_MAX];
+        // far behind the end of any tile
+        let start = usize::MAX / 2;
+        let spp = positions_squared(w);
+        Self { w, spp, start, mean: rows, m2: rows, sxp: rows, left: block, right: block, suffix, crosses: block }
+    }
+
+    /// Whether it has the eight rows from `t` on.
+    fn holds(&self, t: usize) -> bool {
+        t >= self.start && t + LANES <= self.start + LANES * self.w
+    }
+
+    /// The sums of the windows that end in the eight blocks from `block` on.
+    #[inline(always)]
+    fn take<S: Simd, const ORDER: u8, const SLOPE: bool>(&mut self, s: S, padded: &[f64], block: usize) {
+        let w = self.w;
+        self.start = block * w;
+        let Self { mean, m2, sxp, left, right, suffix, crosses, .. } = self;
+        let (left, right, crosses) = (&mut left[..w], &mut right[..w], &mut crosses[..w]);
+        for (rows, from) in [(&mut *left, PAD + block * w - w), (&mut *right, PAD + block * w)] {
+            let mut blocks = [padded; LANES];
+            for (j, rows) in blocks.iter_mut().enumerate() {
+                *rows = &padded[from + j * w..];
+            }
+            side_by_side(s, blocks, rows);
+        }
+        let zero = s.splat(0.0);
+        let anchor = s.load(&right[0]);
+        // positions count from the first row of the right block
+        let (mut s1, mut s2, mut sx) = (zero, zero, zero);
+        for i in (1..w).rev() {
+            let d = s.sub(s.load(&left[i]), anchor);
+            s1 = s.add(s1, d);
+            s.store(s1, &mut suffix[i].s1);
+            if ORDER >= 2 {
+                s2 = s.add(s2, s.mul(d, d));
+                s.store(s2, &mut suffix[i].s2);
+            }
+            if SLOPE {
+                sx = s.add(sx, s.mul(s.splat(i as f64 - w as f64), d));
+                s.store(sx, &mut suffix[i].sx);
+            }
+        }
+        let n = s.splat(w as f64);
+        (s1, s2, sx) = (zero, zero, zero);
+        for i in 0..w {
+            let d = s.sub(s.load(&right[i]), anchor);
+            let before = &suffix[if i + 1 < w { i + 1 } else { 0 }];
+            s1 = s.add(s1, d);
+            let sum = s.add(s.load(&before.s1), s1);
+            let shift = s.div(sum, n);
+            s.store(s.add(anchor, shift), &mut left[i]);
+            if ORDER >= 2 {
+                s2 = s.add(s2, s.mul(d, d));
+                let squares = s.add(s.load(&before.s2), s2);
+                s.store(s.sub(squares, s.mul(shift, sum)), &mut right[i]);
+            }
+            if SLOPE {
+                sx = s.add(sx, s.mul(s.splat(i as f64), d));
+                let cross = s.add(s.load(&before.sx), sx);
+                let middle = s.splat(i as f64 - (w - 1) as f64 * 0.5);
+                s.store(s.sub(cross, s.mul(middle, sum)), &mut crosses[i]);
+            }
+        }
+        let rows = LANES * w;
+        deinterleave(s, left, &mut mean[..rows]);
+        if ORDER >= 2 {
+            deinterleave(s, right, &mut m2[..rows]);
+        }
+        if SLOPE {
+            deinterleave(s, crosses, &mut sxp[..rows]);
+        }
+    }
+
+    #[inline(always)]
+    fn central<S: Simd, const ORDER: u8, const SLOPE: bool>(&self, s: S, t: usize) -> Central<S::V> {
+        let zero = s.splat(0.0);
+        let (w, at) = (self.w, t - self.start);
+        Central {
+            n: s.splat(w as f64),
+            mean: s.load_at(&self.mean, at),
+            m2: if ORDER >= 2 { s.load_at(&self.m2, at) } else { zero },
+            m3: zero,
+            m4: zero,
+            sxp: if SLOPE { s.load_at(&self.sxp, at) } else { zero },
+            spp: s.splat(self.spp),
+            scale: s.splat(1.0),
+        }
+    }
+}
+
+/// The sum of `position(j, w)^2`, exact: half-integers.
+#[inline(always)]
+fn positions_squared(w: usize) -> f64 {
+    (w * (w * w - 1)) as f64 / 12.0
 }
 
 /// Position of row `j` of a window, about its middle.
@@ -225,11 +406,6 @@ fn window_sums<S: Simd, const ORDER: u8, const SLOPE: bool, const MISSING: bool>
         let per_n = if MISSING { s.div(one, n) } else { s.splat(1.0 / w as f64) };
         let mut central = about_mean(s, n, per_n, sums);
         central.mean = s.add(anchor, central.mean);
-        if ORDER > 2 {
-            let (_, sums) = power_sums::<S, ORDER, false, MISSING>(s, rows, w, central.mean);
-            let higher = about_mean(s, n, per_n, sums);
-            (central.m3, central.m4) = (higher.m3, higher.m4);
-        }
         return central;
     }
     let (mut n, mut sum) = (zero, zero);
@@ -297,8 +473,7 @@ fn power_sums<S: Simd, const ORDER: u8, const SLOPE: bool, const MISSING: bool>(
         n = s.splat(w as f64);
     }
     if SLOPE && !MISSING {
-        // exact: half-integers
-        p2 = s.splat((w * (w * w - 1)) as f64 / 12.0);
+        p2 = s.splat(positions_squared(w));
     }
     (n, Power { s1, s2, s3, s4, sx, p1, p2 })
 }
