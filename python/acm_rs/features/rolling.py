@@ -732,8 +732,8 @@ def rolling_features(
     window_size : int, str or timedelta
         Rows (at least 1) or, with `by`, a duration such as ``"2h"``, ``"1d12h"`` or a timedelta.
     features : str, sequence of str or None
-        One or some of ``"med"``, ``"mad"``, ``"mean"``, ``"std"``, ``"slope"``, ``"skew"``, ``"kurt"``, ``"energy"`` and
-        ``"rz"``, each once, in the order wanted; default None: all, in this order (without energies when `by` is
+        One or some of ``"med"``, ``"mad"``, ``"mean"``, ``"std"``, ``"slope"``, ``"skew"``, ``"kurt"``, ``"energy"``
+        and ``"rz"``, each once, in the order wanted; default None: all, in this order (without energies when `by` is
         given). What is not asked for costs nothing.
     min_samples : int
         Readings that must be present, 1 to `window_size`; default 1, as in ACM. The energies need half of the window
