@@ -653,6 +653,13 @@ fn quantiles_are_those_of_sorted_readings() {
     assert!(quantile(&[], 0.5, &mut scratch).is_nan() && median(&[f64::NAN; 1500], &mut scratch).is_nan());
 }
 
+fn complete_of(threads: usize, columns: &[&[f64]], rows: usize, min_present: f64) -> Complete {
+    Complete::new(&pool(threads), rows, columns.len(), min_present, |j, out| {
+        out.copy_from_slice(columns[j]);
+        out.iter().any(|v| v.is_nan())
+    })
+}
+
 #[test]
 fn completing_rows_drops_what_teaches_nothing() {
     const NAN: f64 = f64::NAN;
@@ -664,12 +671,6 @@ fn completing_rows_drops_what_teaches_nothing() {
         // constant once the row of which nothing else is known is left out
         [2.0, 2.0, 8.0, 2.0, 2.0],
     ];
-    let complete_of = |threads: usize, columns: &[&[f64]], rows: usize, min_present: f64| {
-        Complete::new(&pool(threads), rows, columns.len(), min_present, |j, out| {
-            out.copy_from_slice(columns[j]);
-            out.iter().any(|v| v.is_nan())
-        })
-    };
     for threads in [1, 2] {
         let complete = complete_of(threads, &columns.each_ref().map(|column| column.as_slice()), 5, 0.5);
         assert_eq!(complete.kept, [1, 3]);
@@ -688,4 +689,63 @@ fn completing_rows_drops_what_teaches_nothing() {
     assert_eq!(complete.matrix().column(1), [5.0, 1.0, 0.0]);
     let nothing = complete_of(1, &[&[], &[]], 0, 0.5);
     assert_eq!((nothing.kept.len(), nothing.matrix().rows()), (0, 0));
+}
+
+#[test]
+fn a_row_counts_again_once_the_column_that_it_lacks_is_dropped() {
+    const NAN: f64 = f64::NAN;
+    let columns = [
+        [1.0, 2.0, 4.0, 3.0, NAN],
+        [5.0, 3.0, 1.0, NAN, NAN],
+        [2.0, 9.0, 7.0, 8.0, NAN],
+        // changes in the last row only, of which nothing else is known: without that row it is constant
+        [6.0, 6.0, NAN, NAN, 0.0],
+    ];
+    // row 3 has 2 of 4 columns, too few, but 2 of the 3 that are kept
+    let complete = complete_of(1, &columns.each_ref().map(|column| column.as_slice()), 5, 0.6);
+    assert_eq!(complete.kept, [0, 1, 2]);
+    assert_eq!(complete.dropped, [(3, Reason::Constant)]);
+    assert_eq!(complete.rows_left_out, 1);
+    assert_eq!(complete.matrix().column(1), [5.0, 3.0, 1.0, 3.0]);
+}
+
+#[test]
+fn the_rows_that_teach_are_those_that_get_a_score() {
+    let mut dropped_late = 0;
+    for seed in 0..3000 {
+        let mut random = Stream::new(seed, 0);
+        let mut below = |n: usize| (random.uniform() * n as f64) as usize;
+        let (rows, width) = (1 + below(12), 1 + below(6));
+        let min_present = [0.25, 0.4, 0.5, 0.6, 0.75, 1.0][below(6)];
+        let gaps = below(8);
+        let data: Vec<Vec<f64>> = (0..width)
+            .map(|_| (0..rows).map(|_| if below(10) < gaps { f64::NAN } else { (below(5) / 4) as f64 }).collect())
+            .collect();
+        let columns: Vec<&[f64]> = data.iter().map(Vec::as_slice).collect();
+        let complete = complete_of(1, &columns, rows, min_present);
+        let matrix = complete.matrix();
+        dropped_late += usize::from(complete.dropped.iter().any(|&(j, _)| {
+            let mut present = columns[j].iter().filter(|v| !v.is_nan());
+            present.next().is_some_and(|first| present.any(|v| v != first))
+        }));
+        let mut tile = Tile::default();
+        tile.resize(rows, complete.kept.len());
+        for (k, &j) in complete.kept.iter().enumerate() {
+            tile.column_mut(k).copy_from_slice(columns[j]);
+        }
+        let with_gaps: Vec<usize> = (0..complete.kept.len()).collect();
+        let mut scored = Vec::new();
+        if !complete.kept.is_empty() {
+            complete.imputation.fill(&mut tile, &with_gaps, &mut scored);
+        }
+        let scored: Vec<usize> = (0..scored.len()).filter(|&i| scored[i]).collect();
+        let case = format!("seed {seed}, min_present {min_present}, columns {columns:?}, kept {:?}", complete.kept);
+        assert_eq!(matrix.rows(), scored.len(), "{case}");
+        assert_eq!(complete.rows_left_out, rows - scored.len(), "{case}");
+        for k in 0..complete.kept.len() {
+            let filled: Vec<f64> = scored.iter().map(|&i| tile.column(k)[i]).collect();
+            assert_eq!(matrix.column(k), filled, "{case}");
+        }
+    }
+    assert!(dropped_late > 30, "{dropped_late} cases with a column that is constant only without the rows left out");
 }

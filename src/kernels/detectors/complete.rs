@@ -1,8 +1,8 @@
 //! Missing cells of many columns: which rows know enough, and what stands in for what they lack.
 //!
-//! A row counts while at least `min_present` of its columns are present; its missing cells are replaced by the medians of
-//! the train rows. Other rows are left out of fits, and their scores are NaN. Columns that never change or are never
-//! present say nothing and are dropped, with the reason.
+//! A row counts if at least `min_present` of the columns that are kept are present in it; its missing cells are replaced by
+//! the medians of the train rows. Other rows are left out of fits, and their scores are NaN. Columns that never change or are
+//! never present say nothing and are dropped, with the reason.
 
 use rayon::ThreadPool;
 
@@ -43,8 +43,10 @@ impl Complete {
     /// Takes a matrix, whose column j `load` writes, cells that are missing NaN, and says whether any is; `min_present` lies in
     /// (0, 1]. Nothing is copied unless columns or rows are dropped.
     ///
-    /// The share of a row's columns that are present counts the kept ones only; leaving rows out may make further columns
-    /// constant, which are then dropped too, until nothing changes.
+    /// The share of a row's columns that are present counts the kept ones only, in a fit as in a score. Leaving rows out may
+    /// make further columns constant, which are then dropped too, and with them gone a row that was left out may count again;
+    /// this goes on until nothing changes. A dropped column does not come back, even if it changes among the rows that do, lest
+    /// both take turns for ever.
     pub fn new(
         pool: &ThreadPool,
         rows: usize,
@@ -66,7 +68,7 @@ impl Complete {
         let mut left: Vec<usize> = (0..rows).collect();
         let mut dropped = Vec::new();
         loop {
-            let before = (kept.len(), left.len());
+            let before = (kept.len(), left.len()); // the rows follow from the columns
             kept.retain(|&j| {
                 let reason = useless(left.iter().map(|&i| matrix.column(j)[i]));
                 dropped.extend(reason.map(|reason| (j, reason)));
@@ -80,7 +82,8 @@ impl Complete {
                     *count += usize::from(!v.is_nan());
                 }
             }
-            left.retain(|&i| present[i] >= needed);
+            // of all rows, not of those that were left: what scores a row knows the kept columns only
+            left = (0..rows).filter(|&i| present[i] >= needed).collect();
             if (kept.len(), left.len()) == before {
                 break;
             }
