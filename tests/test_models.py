@@ -161,6 +161,19 @@ def test_min_present_decides_which_rows_teach(detector: Detector) -> None:
             detector.fit(COLUMNS, min_present=value)
 
 
+@every_detector
+def test_a_row_teaches_if_it_would_be_scored(detector: Detector) -> None:
+    # `e` changes only where nothing else is known; without it rows know enough that lack two of five
+    frame = FRAME.with_columns(e=pl.when(pl.col("row") % 50 == 17).then("row").when(pl.col("row") % 2 > 0).then(1))
+    frame = frame.with_columns(b=pl.when(pl.col("row") % 6 != 2).then("b"))
+    model = frame.select(detector.fit([*COLUMNS, "e"], min_present=0.7))
+    parts = model.to_series().struct.unnest().row(0, named=True)
+    assert parts["dropped"] == ["e"]
+    for score in detector.scores:
+        scores = frame.select(score(COLUMNS, model)).to_series()
+        assert parts["rows"] == scores.count()
+
+
 # --- scores ----------------------------------------------------------------------------------------------------------
 
 

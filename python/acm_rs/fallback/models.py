@@ -242,7 +242,10 @@ def fit(
 
 
 def teaching(cells: Floats, min_present: float) -> tuple[list[int], dict[int, str], Rows]:
-    """Columns that change, why the others are dropped, and the rows that know enough of those columns."""
+    """Columns that change, why the others are dropped, and the rows that know enough of those columns.
+
+    Rows are counted anew for each set of columns, as scores count them. A dropped column does not come back.
+    """
     kept, dropped = list(range(cells.shape[1])), {}
     left = np.arange(len(cells))
     while True:
@@ -254,7 +257,7 @@ def teaching(cells: Floats, min_present: float) -> tuple[list[int], dict[int, st
                 dropped[j] = "constant" if len(present) else "missing"
                 kept.remove(j)
         needed = max(int(np.ceil(min_present * len(kept))), 1)
-        left = left[(~np.isnan(cells[left][:, kept])).sum(axis=1) >= needed]
+        left = np.flatnonzero((~np.isnan(cells[:, kept])).sum(axis=1) >= needed)
         if (len(kept), len(left)) == before:
             return kept, dropped, left
 
