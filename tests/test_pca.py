@@ -264,6 +264,115 @@ def test_structs_do_not_depend_on_layout_or_engine(operation: Callable[..., pl.E
     assert {field.dtype for field in narrow.dtype.fields} == {pl.Float32()}  # type: ignore[attr-defined]
 
 
+# --- sixty digits ----------------------------------------------------------------------------------------------------
+
+
+def rounded(data: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    return np.round(data * 1024) / 1024  # sums of two are exact
+
+
+SMALL = {
+    "12 x 4": make_data(12, 4),
+    "offset 1e8": make_data(12, 4, offset=1e8),
+    "rank 3 of 5": (lambda data: np.column_stack([data, data[:, 0] + data[:, 1], data[:, 1] - data[:, 2]]))(
+        rounded(make_data(12, 3))
+    ),
+    "more columns than rows": make_data(5, 9),
+}
+DIGITS = 60
+ROUNDING = 1e-10
+
+
+def exact_width(mp: Any, x: list[Any], scale: str) -> Any:
+    if scale == "none":
+        return mp.mpf(1)
+    if scale == "standard":
+        center = mp.fsum(x) / len(x)
+        return mp.sqrt(mp.fsum((v - center) ** 2 for v in x) / len(x))
+    ascending = sorted(x)
+
+    def quantile(q: Any) -> Any:
+        at = q * (len(x) - 1)
+        below = int(mp.floor(at))
+        return ascending[below] + (at - below) * (ascending[min(below + 1, len(x) - 1)] - ascending[below])
+
+    return quantile(mp.mpf(3) / 4) - quantile(mp.mpf(1) / 4)
+
+
+def exact_pca(data: np.ndarray[Any, Any], k: int, scale: str, parts: dict[str, Any]) -> dict[str, Any]:
+    """Straight from the definition, of the doubles as they are, and of the center and scale of the model."""
+    mp = pytest.importorskip("mpmath")
+    rows, columns = data.shape
+    with mp.workdps(DIGITS):
+        cells = [[mp.mpf(float(v)) for v in readings] for readings in data.T]
+        widths = np.array([float(exact_width(mp, column, scale)) for column in cells])
+        center, width = ([mp.mpf(float(v)) for v in parts[name]] for name in ("center", "scale"))
+        x = [[(v - center[j]) / width[j] for v in column] for j, column in enumerate(cells)]
+        means = [mp.fsum(column) / rows for column in x]
+        z = mp.matrix(rows, columns)
+        for i, j in np.ndindex(rows, columns):
+            z[i, j] = x[j][i] - means[j]
+        values, vectors = mp.eigsy(z.T * z / (rows - 1))  # ascending
+        values = [values[columns - 1 - a] for a in range(columns)]
+        axes = mp.matrix(k, columns)
+        for a, j in np.ndindex(k, columns):
+            axes[a, j] = vectors[j, columns - 1 - a]
+        if scale == "none":  # the mean is as large as the readings, and a model keeps it as a double
+            for i, j in np.ndindex(rows, columns):
+                z[i, j] = x[j][i] - mp.mpf(float(parts["mean"][j]))
+        t = z * axes.T
+        r = z - t * axes
+        over = mp.matrix(rows, k)
+        for i, a in np.ndindex(rows, k):
+            over[i, a] = t[i, a] / values[a]
+        weights = over * axes
+
+        def array(of: Callable[[int, int], Any], width: int = columns) -> np.ndarray[Any, Any]:
+            return np.array([[float(of(i, j)) for j in range(width)] for i in range(rows)])
+
+        return {
+            "scale": widths,
+            "rank": sum(value > mp.mpf(10) ** (10 - DIGITS) for value in values),
+            "eigenvalues": np.array([float(value) for value in values[:k]]),
+            "theta": np.array([float(mp.fsum(v**power for v in values[k:])) for power in (1, 2, 3)]),
+            "components": np.array([[float(axes[a, j]) for j in range(columns)] for a in range(k)]),
+            "scores": array(lambda i, a: t[i, a], k),
+            "spe": array(lambda i, _: mp.fsum(r[i, j] ** 2 for j in range(columns)), 1)[:, 0],
+            "t2": array(lambda i, _: mp.fsum(t[i, a] * over[i, a] for a in range(k)), 1)[:, 0],
+            "spe shares": array(lambda i, j: r[i, j] ** 2),
+            "t2 shares": array(lambda i, j: z[i, j] * weights[i, j]),
+        }
+
+
+@pytest.mark.parametrize("scale", SCALES)
+@pytest.mark.parametrize("kind", SMALL)
+def test_sixty_digits_agree(kind: str, scale: str) -> None:
+    data, k = SMALL[kind], 2
+    frame = frame_of(data)
+    parts = parts_of(frame, k, scale=scale)
+    exact = exact_pca(data, k, scale, parts)
+    # quartiles are interpolated to the last bit of the readings, whatever their offset
+    precision = 2 * np.spacing(np.abs(data).max(axis=0))
+    assert (np.abs(parts["scale"] - exact["scale"]) <= precision + 1e-14 * exact["scale"]).all()
+    np.testing.assert_allclose(parts["eigenvalues"], exact["eigenvalues"], rtol=ROUNDING)
+    np.testing.assert_allclose(parts["theta"], exact["theta"], rtol=ROUNDING)
+    signs = np.sign((parts["components"] * exact["components"]).sum(axis=1))
+    np.testing.assert_allclose(parts["components"] * signs[:, None], exact["components"], rtol=0, atol=ROUNDING)
+
+    model = frame.select(acm.pca_fit(frame.columns, k, scale=scale))  # type: ignore[arg-type]
+    found = frame.select(acm.pca_scores(frame.columns, model)).unnest("pca_scores")
+    distance = np.abs(exact["scores"]).max(axis=1, keepdims=True)
+    for a in range(k):
+        error = np.abs(found[f"pc_{a + 1}"].to_numpy() * signs[a] - exact["scores"][:, a])
+        assert (error <= ROUNDING * distance[:, 0]).all()
+    np.testing.assert_allclose(found["spe"], exact["spe"], rtol=ROUNDING)
+    np.testing.assert_allclose(found["t2"], exact["t2"], rtol=ROUNDING)
+    shares = frame.select(acm.pca_contributions(frame.columns, model)).unnest("pca_contributions").to_numpy()
+    for name, ours in (("spe shares", shares[:, ::2]), ("t2 shares", shares[:, 1::2])):
+        size = np.abs(exact[name]).max(axis=1, keepdims=True)  # one share may be as small as it likes
+        assert (np.abs(ours - exact[name]) <= ROUNDING * size).all(), name
+
+
 # --- what the user is told -------------------------------------------------------------------------------------------
 
 
