@@ -164,6 +164,9 @@ MEMORY: dict[str, Operation] = {
     "memory_features": OPERATIONS["features"],
     "memory_median": OPERATIONS["median_16"],
 }
+MEMORY_RACES = {f"memory_{workload.name}": workload for workload in WORKLOADS if workload.memory is not None}
+MEMORY_WARM_UP_ROWS = 500
+PEAK_RESET = Path("/proc/self/clear_refs")
 MIB = 2.0**20
 
 
@@ -197,6 +200,21 @@ def measure_memory(name: str) -> None:
     assert frame.n_chunks() == 1
     sizes = {"input": frame.estimated_size() / MIB, "output": result.estimated_size() / MIB, "needed": peak - before}
     print(json.dumps(sizes))
+
+
+def measure_memory_of_contender(workload: Workload, index: int) -> None:
+    """Print what a contender needs at the worst moment, beside data and models; runs in a process of its own."""
+    contender = workload.contenders[index]
+    rows, sensors = workload.shape or FULL_SHAPE
+    contender.prepare(make_data(MEMORY_WARM_UP_ROWS, sensors))()  # loads everything and starts the threads
+    run = contender.prepare(make_data(rows, sensors, workload.missing))
+    gc.collect()
+    PEAK_RESET.write_text("5")  # what the fit took
+    before, _ = memory_now_and_peak()
+    result = run()
+    _, peak = memory_now_and_peak()
+    del result
+    print(json.dumps({"needed": peak - before}))
 
 
 # --- agreement -----------------------------------------------------------------------------------------------------
@@ -398,6 +416,34 @@ def run_limit(limit: Limit, options: argparse.Namespace, report: Report) -> None
     )
 
 
+def measured_apart(name: str, *contender: str) -> dict[str, float]:
+    command = [sys.executable, __file__, "--measure-memory", name, *contender]
+    sizes: dict[str, float] = json.loads(subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout)
+    return sizes
+
+
+def run_memory_race(name: str, report: Report) -> None:
+    workload = MEMORY_RACES[name]
+    title = f"peak memory of {workload.title}"
+    print(f"\n{title}  [{name}]")
+    if not PEAK_RESET.exists():
+        print("  skipped: this system does not forget what a process needed before")
+        return
+    needed: dict[bool, list[tuple[float, str]]] = {True: [], False: []}
+    for index, contender in enumerate(workload.contenders):
+        mib = measured_apart(name, str(index))["needed"]
+        needed[contender.ours].append((mib, contender.name))
+        print(f"  {'ours, ' * contender.ours + contender.name:42}{mib:10.1f} MiB beside data and models")
+    (own, form), (least, peer) = max(needed[True]), min(needed[False])
+    ratio = own / least
+    kept = verdict(ratio <= workload.memory)
+    print(f"  => {ratio:.2f} x {peer} ({form}), limit {workload.memory:g}, kept: {kept}")
+    report.limits.append(
+        f"| {title}, beside data and models: {peer} to ours | {least:.1f} MiB | {own:.1f} MiB | {ratio:.2f} "
+        f"| {workload.memory:g} | {kept} |"
+    )
+
+
 def run_memory(name: str, report: Report) -> None:
     rows, sensors = MEMORY_SHAPE
     title = f"peak memory of rolling_{name.removeprefix('memory_')}, w = 16, {rows:,} x {sensors}, eager"
@@ -405,8 +451,7 @@ def run_memory(name: str, report: Report) -> None:
     if sys.platform == "win32" and importlib.util.find_spec("psutil") is None:
         print("  skipped: needs psutil on Windows")
         return
-    command = [sys.executable, __file__, "--measure-memory", name]
-    sizes = json.loads(subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout)
+    sizes = measured_apart(name)
     frames = sizes["input"] + sizes["output"]
     extra = sizes["needed"] - frames
     kept = verdict(extra <= MEMORY_ALLOWANCE_MIB)
@@ -468,14 +513,14 @@ def write_readme(report: Report, runs: int) -> None:
 
 
 def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
-    names = [*(entry.name for entry in WORKLOADS), *(entry.name for entry in LIMITS), *MEMORY]
+    names = [*(entry.name for entry in WORKLOADS), *(entry.name for entry in LIMITS), *MEMORY, *MEMORY_RACES]
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0], epilog="names: " + ", ".join(names))
     parser.add_argument("--quick", action="store_true", help="tiny data, agreement only; exit code 1 where any differ")
     parser.add_argument("--write", action="store_true", help="write the tables into README.md")
     parser.add_argument("--only", metavar="NAME", help="only the entries whose names begin with NAME")
     parser.add_argument("--full", action="store_true", help="pandas' apply on all sensors too (8 s a run)")
     parser.add_argument("--runs", type=int, default=9, help="runs of each contender, at least 7 (default 9)")
-    parser.add_argument("--measure-memory", choices=list(MEMORY), help=argparse.SUPPRESS)
+    parser.add_argument("--measure-memory", nargs="+", help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
     options.names = [name for name in names if name.startswith(options.only or "")]
     if not options.names:
@@ -501,7 +546,11 @@ def main() -> int:
     options = parse()
     start_again_without_misleading_settings()
     if options.measure_memory:
-        measure_memory(options.measure_memory)
+        name, *contender = options.measure_memory
+        if contender:
+            measure_memory_of_contender(MEMORY_RACES[name], int(contender[0]))
+        else:
+            measure_memory(name)
         return 0
     profile = _internal.__profile__
     if not options.quick and profile in ("debug", "dev", "test"):
@@ -521,6 +570,9 @@ def main() -> int:
     for name in MEMORY:
         if name in options.names and not options.quick:
             run_memory(name, report)
+    for name in MEMORY_RACES:
+        if name in options.names and not options.quick:
+            run_memory_race(name, report)
     if report.markdown():
         print(f"\n{report.markdown()}")
     if report.disagreements:

@@ -234,6 +234,7 @@ class Workload:
     goals: tuple[Goal, ...] = ()  # none: results are compared, nothing is timed
     missing: float = 0.0
     shape: tuple[int, int] | None = None
+    memory: float | None = None  # what our thirstiest form may need at its peak, in that of the thriftiest peer
 
 
 def part(name: str, contenders: Sequence[Contender]) -> list[Contender]:

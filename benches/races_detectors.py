@@ -429,6 +429,7 @@ SIX_STREAMS = Workload(
     ),
     (Goal(10.0),),
     shape=(10_000, 110),
+    memory=0.5,
 )
 
 
