@@ -252,10 +252,6 @@ def test_wrong_arguments(make: Any, kind: type[Exception], text: str) -> None:
 
 
 def test_wrong_data() -> None:
-    with pytest.raises(ComputeError, match=r"acm\.ar1_fit: column `asset` has dtype str, which is not numeric"):
-        FRAME.select(acm.ar1_fit(["a", "asset"]))
-    with pytest.raises(ComputeError, match=r"acm\.ar1_z: column `asset` has dtype str, which is not numeric"):
-        FRAME.select(acm.ar1_z(["asset"], MODEL))
     with pytest.raises(ComputeError, match=r"acm\.ar1_z: `model` has no column `row`, it was fitted on `a`, `b`"):
         FRAME.select(acm.ar1_z(["a", "row"], MODEL))
 

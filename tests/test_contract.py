@@ -11,6 +11,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterable
 from datetime import date, datetime, time, timedelta
+from functools import cache, partial
 from typing import Any, NamedTuple
 
 import acm_rs as acm
@@ -18,7 +19,7 @@ import numpy as np
 import polars as pl
 import polars.selectors as cs
 import pytest
-from acm_rs import features
+from acm_rs import detectors, features, regimes
 from backends import RUST, assert_same, rust_only
 from polars.exceptions import ColumnNotFoundError, ComputeError, InvalidOperationError, SchemaError
 from polars.testing import assert_frame_equal
@@ -105,6 +106,74 @@ CASES = [
 SIMPLE = [Case(name, {"window_size": 4}) for name in REGISTRY]
 SIMPLE_BY = [Case(name, {"window_size": "4m", "by": "time"}) for name in REGISTRY if REGISTRY[name].durations]
 
+
+class Trained(NamedTuple):
+    """An operation of a detector or of regimes; `fit` is what its model is fitted with, if it needs one.
+
+    `rows`: it has a result for each row, so it is no aggregate; `labels`: it takes labels beside the columns.
+    """
+
+    operation: str
+    parameters: dict[str, Any] = {}  # noqa: RUF012
+    fit: str | None = None
+    rows: bool = True
+    labels: bool = False
+
+    def __call__(self, columns: Any = "a", **changes: Any) -> pl.Expr:
+        own = self.parameters | ({"labels": pl.int_range(pl.len()) % 3} if self.labels else {}) | changes
+        if self.fit is not None:
+            own |= {"model": model_of(self.fit, names_of(columns))}
+        return getattr(acm, self.operation)(columns, **own)
+
+    def __str__(self) -> str:
+        return f"{self.operation}{f' by {self.fit}' if self.fit else ''}"
+
+
+FITS: dict[str, dict[str, Any]] = {
+    "ar1_fit": {},
+    "pca_fit": {"strict": False},
+    "isolation_forest_fit": {"strict": False, "n_trees": 5, "max_samples": 16},
+    "gmm_fit": {"strict": False, "k": 2, "max_iter": 5},
+    "omr_fit": {"strict": False},
+    "kmeans_fit": {"strict": False, "k": 2},
+    "hdbscan_fit": {"strict": False, "min_cluster_size": 3},
+    "regime_fit": {"strict": False, "method": "kmeans", "k_range": (2, 3)},
+}
+TRAINED = [
+    *(Trained(name, parameters, rows=False) for name, parameters in FITS.items()),
+    Trained("ar1_residual"),
+    Trained("ar1_residual", fit="ar1_fit"),
+    Trained("ar1_z"),
+    Trained("ar1_z", {"fuse": "mean"}, fit="ar1_fit"),
+    Trained("cusum"),
+    Trained("ewma", {"alpha": 0.3}),
+    Trained("drift_trend", {"window_size": 4}, rows=False),
+    *(Trained(name, fit="pca_fit") for name in ("pca_scores", "pca_spe", "pca_t2", "pca_contributions")),
+    Trained("isolation_forest_score", fit="isolation_forest_fit"),
+    *(Trained(name, fit="gmm_fit") for name in ("gmm_score", "gmm_label")),
+    *(Trained(name, fit="omr_fit") for name in ("omr_score", "omr_contributions")),
+    *(Trained(name, fit="kmeans_fit") for name in ("kmeans_label", "kmeans_distance")),
+    Trained("hdbscan_label", fit="hdbscan_fit"),
+    Trained("regime_predict", fit="regime_fit"),
+    Trained("silhouette", rows=False, labels=True),
+    Trained("silhouette_samples", labels=True),
+    Trained("transient_states", {"window_size": 3}, labels=True),
+]
+# operations on columns of labels
+LABELLED: dict[str, dict[str, Any]] = {
+    "smooth_labels": {"window_size": 3},
+    "smooth_transitions": {"min_dwell": 2},
+    "regime_volatility": {"window_size": 9},
+}
+# what is asked of all operations on numeric columns, and what only of those that give a result for each row
+EVERYTHING = [*CASES, *TRAINED]
+EVERY_ROW = [*CASES, *(case for case in TRAINED if case.rows)]
+
+every_subject = pytest.mark.parametrize("case", EVERYTHING, ids=str)
+every_row_subject = pytest.mark.parametrize("case", EVERY_ROW, ids=str)
+every_simple_subject = pytest.mark.parametrize("case", [*SIMPLE, *TRAINED], ids=str)
+every_aggregate = pytest.mark.parametrize("case", [case for case in TRAINED if not case.rows], ids=str)
+every_trained = pytest.mark.parametrize("case", TRAINED, ids=str)
 every_case = pytest.mark.parametrize("case", CASES, ids=str)
 every_case_by = pytest.mark.parametrize("case", [case for case in CASES if case.by], ids=str)
 every_operation = pytest.mark.parametrize("case", SIMPLE, ids=str)
@@ -145,6 +214,17 @@ FORMS: dict[str, Any] = {
 every_form = pytest.mark.parametrize("form", FORMS)
 
 
+def names_of(columns: Any) -> tuple[str, ...]:
+    """Sensors among the columns, for a model to be fitted on; one of them where there is none."""
+    given = [columns] if isinstance(columns, str) else columns if isinstance(columns, list) else SENSORS
+    return tuple(name for name in given if name in SENSORS) or ("a",)
+
+
+@cache
+def model_of(fit: str, columns: tuple[str, ...]) -> pl.DataFrame:
+    return FRAME.select(getattr(acm, fit)(list(columns), **FITS[fit]))
+
+
 def flat(frame: pl.DataFrame) -> pl.DataFrame:
     """Without structs."""
     structs = [name for name, dtype in frame.schema.items() if dtype == pl.Struct]
@@ -157,6 +237,13 @@ def test_the_registry_has_every_operation() -> None:
         own = set(inspect.signature(getattr(acm, name)).parameters) - {"expr", "window_size", "min_samples", "by"}
         tried = {parameter for parameters in operation.own for parameter in parameters} - {"min_samples"}
         assert tried == own, name
+
+
+def test_the_registry_has_every_detector_and_all_of_the_regimes() -> None:
+    operations = {name for name in (*detectors.__all__, *regimes.__all__) if inspect.isfunction(getattr(acm, name))}
+    # of labels, below; of models; of names
+    apart = {*LABELLED, "regime_statistics", "align_labels", "operating_columns"}
+    assert {case.operation for case in TRAINED} == operations - apart
 
 
 # --- names and dtypes ------------------------------------------------------------------------------------------------
@@ -176,6 +263,16 @@ def test_the_schema_is_known_before_anything_is_computed(case: Case, form: str) 
     assert lazy.collect().schema == expected
     assert FRAME.select(case(FORMS[form])).schema == expected
     assert FRAME.clear().select(case(FORMS[form])).schema == expected
+
+
+@every_trained
+@every_form
+def test_the_schema_of_a_trained_operation_is_known_before_anything_is_computed(case: Trained, form: str) -> None:
+    lazy = FRAME.lazy().select(case(FORMS[form]))
+    schema = lazy.collect_schema()
+    assert lazy.collect().schema == schema
+    assert FRAME.select(case(FORMS[form])).schema == schema
+    assert FRAME.clear().select(case(FORMS[form])).schema == schema
 
 
 @every_case
@@ -223,9 +320,9 @@ LAYOUTS: dict[str, Callable[[pl.DataFrame], pl.DataFrame]] = {
 }
 
 
-@every_case
+@every_subject
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_the_layout_in_memory_does_not_matter(case: Case, layout: str) -> None:
+def test_the_layout_in_memory_does_not_matter(case: Case | Trained, layout: str) -> None:
     other = LAYOUTS[layout](FRAME)
     for columns in ("a", SENSORS):
         assert_frame_equal(other.select(case(columns)), FRAME.select(case(columns)), check_exact=True)
@@ -238,9 +335,9 @@ def test_thousands_of_chunks() -> None:
         assert_frame_equal(many.select(case("a")), frame.select(case("a")), check_exact=True)
 
 
-@every_case
+@every_subject
 @every_form
-def test_engines_agree(case: Case, form: str) -> None:
+def test_engines_agree(case: Case | Trained, form: str) -> None:
     eager = FRAME.select(case(FORMS[form]))
     lazy = chunked(FRAME, 40).lazy().select(case(FORMS[form]))
     for engine in ("in-memory", "streaming"):
@@ -256,9 +353,9 @@ LATER: dict[str, Callable[[Any], Any]] = {
 }
 
 
-@every_case
+@every_subject
 @pytest.mark.parametrize("later", LATER)
-def test_later_filters_and_slices_do_not_reach_the_window(case: Case, later: str) -> None:
+def test_later_filters_and_slices_do_not_reach_the_window(case: Case | Trained, later: str) -> None:
     for expr in (case(SENSORS), case(SENSORS).over("asset")):
         expected = LATER[later](FRAME.with_columns(expr))
         query = LATER[later](FRAME.lazy().with_columns(expr))
@@ -266,14 +363,14 @@ def test_later_filters_and_slices_do_not_reach_the_window(case: Case, later: str
             assert_frame_equal(query.collect(engine=engine), expected, check_exact=True)
 
 
-def by_group(case: Case, columns: Any) -> pl.DataFrame:
+def by_group(case: Case | Trained, columns: Any) -> pl.DataFrame:
     groups = FRAME.partition_by("asset", maintain_order=True)
     return pl.concat([group.select("row", case(columns)) for group in groups]).sort("row")
 
 
-@every_case
+@every_subject
 @pytest.mark.parametrize("form", ["column", "expanded", "list"])
-def test_over_is_a_loop_over_groups(case: Case, form: str) -> None:
+def test_over_is_a_loop_over_groups(case: Case | Trained, form: str) -> None:
     expected = by_group(case, FORMS[form])
     query = FRAME.lazy().select("row", case(FORMS[form]).over("asset"))
     for engine in ("in-memory", "streaming"):
@@ -283,15 +380,26 @@ def test_over_is_a_loop_over_groups(case: Case, form: str) -> None:
     assert_frame_equal(ordered.sort("row"), expected, check_exact=True)
 
 
-@every_case
+@every_row_subject
 @pytest.mark.parametrize("form", ["column", "expanded", "list"])
-def test_group_by_is_a_loop_over_groups(case: Case, form: str) -> None:
+def test_group_by_is_a_loop_over_groups(case: Case | Trained, form: str) -> None:
     expected = by_group(case, FORMS[form])
     groups = FRAME.lazy().group_by("asset").agg("row", case(FORMS[form]))
     for engine in ("in-memory", "streaming"):
         lists = groups.drop("asset").collect(engine=engine)
         ours = pl.concat(pl.DataFrame({column.name: column[k] for column in lists}) for k in range(lists.height))
         assert_frame_equal(ours.sort("row"), expected, check_exact=True)
+
+
+@every_aggregate
+@pytest.mark.parametrize("form", ["column", "expanded", "list"])
+def test_an_aggregate_of_groups_is_a_loop_over_groups(case: Trained, form: str) -> None:
+    groups = FRAME.partition_by("asset", maintain_order=True)
+    expected = pl.concat([group.select(pl.col("asset").first(), case(FORMS[form])) for group in groups])
+    query = FRAME.lazy().group_by("asset", maintain_order=True).agg(case(FORMS[form]))
+    assert query.collect_schema() == expected.schema
+    for engine in ("in-memory", "streaming"):
+        assert_frame_equal(query.collect(engine=engine), expected, check_exact=True)
 
 
 @every_case
@@ -339,8 +447,8 @@ def test_a_missing_struct_is_missing_in_every_field(case: Case) -> None:
     assert_frame_equal(frame.select(case(["s"])), expected, check_exact=True)
 
 
-@every_case
-def test_input_is_not_modified(case: Case) -> None:
+@every_subject
+def test_input_is_not_modified(case: Case | Trained) -> None:
     frame = chunked(FRAME, 60)
     before = pl.DataFrame(frame.to_dict(as_series=False), schema=frame.schema)
     for columns in FORMS.values():
@@ -363,14 +471,16 @@ def numeric_dtypes() -> list[pl.DataType]:
     return [getattr(pl, name)() for name in names if hasattr(pl, name)] + [pl.Decimal(10, 2), pl.Decimal(38, 4)]
 
 
-@every_operation
+@every_simple_subject
 @pytest.mark.parametrize("dtype", numeric_dtypes(), ids=str)
-def test_other_numbers_give_float64(case: Case, dtype: pl.DataType) -> None:
+def test_other_numbers_give_float64(case: Case | Trained, dtype: pl.DataType) -> None:
     numbers = [3, 1, 4, 1, None, 9, 2, 6, 5, 3, 5, 8, None, 9, 7, 9]
-    frame = pl.DataFrame({"a": numbers}).with_columns(pl.col("a").cast(dtype))
-    expected = frame.with_columns(pl.col("a").cast(pl.Float64))
-    assert_frame_equal(frame.select(case("a")), expected.select(case("a")), check_exact=True)
-    assert_frame_equal(frame.select(case(["a"])), expected.select(case(["a"])), check_exact=True)
+    frame = pl.DataFrame({"a": numbers, "b": numbers[::-1]}).cast(dtype)
+    expected = frame.cast(pl.Float64)
+    for columns in ("a", ["a"], ["a", "b"]):
+        result = frame.select(case(columns))
+        assert_frame_equal(result, expected.select(case(columns)), check_exact=True)
+    assert any(column.null_count() < result.height for column in flat(result))
 
 
 DAY = datetime(2024, 1, 1)
@@ -392,6 +502,7 @@ NOT_NUMBERS: dict[str, tuple[pl.Series, str]] = {
 }
 if hasattr(pl, "Map"):
     NOT_NUMBERS["Map"] = (pl.Series([{1: 1.0}, None], dtype=pl.Map(pl.Int64, pl.Float64)), r"map\[.*\]|list\[.*\]")
+LABELS = {"Boolean", "String", "Categorical", "Enum"}  # beside the integers
 REMEDIES = {"List": r"take .*`\.list\.mean\(\)`", "Array": r"take .*`\.arr\.mean\(\)`", "Map": "(take|cast) "}
 NUMBERS = {str(dtype.base_type()) for dtype in numeric_dtypes()} | {"Float32"}
 # abstract, an alias, or tested apart
@@ -411,9 +522,9 @@ def refusal(run: Callable[[], Any]) -> str:
     return str(caught.value)
 
 
-@every_operation
+@every_simple_subject
 @pytest.mark.parametrize("dtype", NOT_NUMBERS)
-def test_a_column_that_is_not_numeric_is_named(case: Case, dtype: str) -> None:
+def test_a_column_that_is_not_numeric_is_named(case: Case | Trained, dtype: str) -> None:
     if dtype == "Object" and not RUST:
         pytest.xfail("Polars panics where it makes up rows of an Object column to find the dtype of a Python function")
     series, text = NOT_NUMBERS[dtype]
@@ -431,17 +542,17 @@ def test_a_column_that_is_not_numeric_is_named(case: Case, dtype: str) -> None:
             assert re.search(expected, message), message
 
 
-@every_operation
-def test_a_struct_within_a_struct_is_named(case: Case) -> None:
+@every_simple_subject
+def test_a_struct_within_a_struct_is_named(case: Case | Trained) -> None:
     frame = pl.DataFrame({"a": [1.0], "x": [{"p": 1.0, "q": 2.0}]})
     message = refusal(lambda: frame.select(case(["a", "x"])))
     assert f"acm.{case.operation}: column `x` has dtype struct[2]" in message
 
 
 @pytest.mark.skipif(not hasattr(pl, "Extension"), reason="Polars without extension types")
-@every_operation
+@every_simple_subject
 @pytest.mark.parametrize("values", [[1.0, 2.0], ["1", "2"]], ids=["Float64", "String"])
-def test_an_extension_type_is_named(case: Case, values: list[Any]) -> None:
+def test_an_extension_type_is_named(case: Case | Trained, values: list[Any]) -> None:
     storage = pl.Series("x", values)
     frame = storage.ext.to(pl.Extension("acm.test", storage.dtype, None)).to_frame()
     for columns in ("x", ["x"]):
@@ -450,8 +561,8 @@ def test_an_extension_type_is_named(case: Case, values: list[Any]) -> None:
             assert f"acm.{case.operation}: column `x` has dtype" in refusal(run)
 
 
-@every_operation
-def test_a_column_of_nulls_without_a_dtype(case: Case) -> None:
+@every_simple_subject
+def test_a_column_of_nulls_without_a_dtype(case: Case | Trained) -> None:
     frame = pl.DataFrame({"a": [None] * 9})
     expected = frame.cast(pl.Float64)
     for columns in ("a", ["a"]):
@@ -459,11 +570,70 @@ def test_a_column_of_nulls_without_a_dtype(case: Case) -> None:
         assert frame.lazy().select(case(columns)).collect_schema() == expected.select(case(columns)).schema
 
 
+# --- labels ----------------------------------------------------------------------------------------------------------
+
+TAKES_LABELS: dict[str, Callable[[Any], pl.Expr]] = {
+    **{name: partial(getattr(acm, name), **parameters) for name, parameters in LABELLED.items()},
+    **{case.operation: partial(lambda case, labels: case("a", labels=labels), case) for case in TRAINED if case.labels},
+}
+every_taker_of_labels = pytest.mark.parametrize("operation", TAKES_LABELS)
+NOT_LABELS = {name: entry for name, entry in NOT_NUMBERS.items() if name not in LABELS} | {
+    "Float32": (pl.Series([1.0, None], dtype=pl.Float32), "f32"),
+    "Float64": (pl.Series([1.0, None]), "f64"),
+    "Decimal": (pl.Series(["1", None]).cast(pl.Decimal(10, 2)), r"decimal\[10,2\]"),
+    "Struct": (pl.Series([{"p": 1}, {"p": 2}]), r"struct\[1\]"),
+}
+
+
+@every_taker_of_labels
+@pytest.mark.parametrize("dtype", NOT_LABELS)
+def test_a_column_that_holds_no_labels_is_named(operation: str, dtype: str) -> None:
+    if dtype == "Object" and not RUST:
+        pytest.xfail("Polars panics where it makes up rows of an Object column to find the dtype of a Python function")
+    if dtype == "Struct" and operation in LABELLED:
+        pytest.skip("its fields are the columns")
+    series, text = NOT_LABELS[dtype]
+    frame = pl.DataFrame({"x": series, "a": [1.0, 2.0]})
+    lazy = frame.lazy().select(TAKES_LABELS[operation]("x"))
+    for run in (lazy.collect, lazy.collect_schema):
+        message = refusal(run)
+        expected = rf"acm\.{operation}: column `x` has dtype ({text}); labels are integers, text or booleans: "
+        assert re.search(expected, message), message
+
+
+@pytest.mark.parametrize("dtype", [*NOT_NUMBERS, *(name for name in NOT_LABELS if name not in NOT_NUMBERS)])
+def test_statistics_name_a_column_that_they_cannot_use(dtype: str) -> None:
+    series, _ = (NOT_NUMBERS | NOT_LABELS)[dtype]
+    frame = pl.DataFrame({"x": series, "label": [1, 2]})
+    own = re.escape(str(series.dtype))
+    if dtype in NOT_LABELS:
+        expected = rf"acm\.regime_statistics: `labels` must be integers, text or booleans in the column `x`, got {own}"
+        with pytest.raises(ValueError, match=expected):
+            acm.regime_statistics(frame, "x")
+    if dtype in NOT_NUMBERS:
+        with pytest.raises(
+            ValueError, match=rf"acm\.regime_statistics: `score` must be numbers in the column `x`, got {own}"
+        ):
+            acm.regime_statistics(frame, "label", score="x")
+
+
+@every_taker_of_labels
+@pytest.mark.parametrize("dtype", [dtype for dtype in numeric_dtypes() if dtype.is_integer()], ids=str)
+def test_labels_of_every_integer_are_alike(operation: str, dtype: pl.DataType) -> None:
+    labels = [0, 0, 1, 0, 0, None, 2, 2, 2, 1, 1, 1, 1, 2, 1, 1]
+    frame = FRAME.head(len(labels)).select("a", pl.Series("x", labels, dtype=pl.Int64))
+    expected = frame.select(TAKES_LABELS[operation]("x"))
+    assert expected.to_series().null_count() < expected.height
+    result = frame.with_columns(pl.col("x").cast(dtype)).select(TAKES_LABELS[operation]("x"))
+    assert result.dtypes == ([dtype] if operation.startswith("smooth") else expected.dtypes)
+    assert_frame_equal(result.cast({cs.integer(): pl.Int64}), expected, check_exact=True)
+
+
 # --- little data, missing data, hostile data -------------------------------------------------------------------------
 
 
-@every_case
-def test_an_empty_frame_gives_an_empty_result(case: Case) -> None:
+@every_row_subject
+def test_an_empty_frame_gives_an_empty_result(case: Case | Trained) -> None:
     empty = FRAME.clear()
     for columns in FORMS.values():
         assert empty.select(case(columns)).is_empty()
@@ -493,17 +663,17 @@ def with_missing(kinds: list[float | None], dtype: type[pl.DataType], *, every: 
     return FRAME.select("time", pl.Series("a", values, dtype=dtype))
 
 
-@every_case
+@every_subject
 @pytest.mark.parametrize("dtype", [pl.Float32, pl.Float64])
-def test_null_nan_and_infinities_are_alike(case: Case, dtype: type[pl.DataType]) -> None:
+def test_null_nan_and_infinities_are_alike(case: Case | Trained, dtype: type[pl.DataType]) -> None:
     expected = with_missing([None], dtype, every=3).select(case("a"))
     for kinds in MISSING.values():
         assert_frame_equal(with_missing(kinds, dtype, every=3).select(case("a")), expected, check_exact=True)
 
 
-@every_case
+@pytest.mark.parametrize("case", [*CASES, *(case for case in TRAINED if case.fit)], ids=str)
 @pytest.mark.parametrize("kind", MISSING)
-def test_nothing_but_missing_readings_gives_nulls(case: Case, kind: str) -> None:
+def test_nothing_but_missing_readings_gives_nulls(case: Case | Trained, kind: str) -> None:
     for dtype in (pl.Float32, pl.Float64):
         result = flat(with_missing(MISSING[kind], dtype, every=1).select(case("a")))
         assert all(column.null_count() == FRAME.height for column in result)
@@ -512,9 +682,9 @@ def test_nothing_but_missing_readings_gives_nulls(case: Case, kind: str) -> None
 HOSTILE = [None, np.nan, np.inf, -np.inf, 0.0, -0.0, 1.0, 5e-324, 2.3e-308, 3.4e38, -3.4e38, 1.7e308, -1.7e308, 1e160]
 
 
-@every_case
+@every_row_subject
 @pytest.mark.parametrize("dtype", [pl.Float32, pl.Float64])
-def test_no_result_is_nan_or_infinite(case: Case, dtype: type[pl.DataType]) -> None:
+def test_no_result_is_nan_or_infinite(case: Case | Trained, dtype: type[pl.DataType]) -> None:
     for seed in range(3):
         values = [HOSTILE[k] for k in np.random.default_rng(seed).integers(0, len(HOSTILE), FRAME.height)]
         frame = FRAME.select("time", pl.Series("a", values, dtype=pl.Float64).cast(dtype))
@@ -525,10 +695,10 @@ def test_no_result_is_nan_or_infinite(case: Case, dtype: type[pl.DataType]) -> N
 # --- what does not exist ---------------------------------------------------------------------------------------------
 
 
-@every_operation
-def test_an_unknown_column_is_polars_own_error(case: Case) -> None:
+@every_simple_subject
+def test_an_unknown_column_is_polars_own_error(case: Case | Trained) -> None:
     exprs = [case("nowhere"), case(["a", "nowhere"])]
-    if REGISTRY[case.operation].durations:
+    if isinstance(case, Case) and REGISTRY[case.operation].durations:
         exprs.append(case("a", window_size="4m", by="nowhere"))
     for expr in exprs:
         for run in (lambda expr=expr: FRAME.select(expr), FRAME.lazy().select(expr).collect_schema):
@@ -536,8 +706,8 @@ def test_an_unknown_column_is_polars_own_error(case: Case) -> None:
                 run()
 
 
-@every_operation
-def test_a_selector_without_columns_is_polars_own_error(case: Case) -> None:
+@every_simple_subject
+def test_a_selector_without_columns_is_polars_own_error(case: Case | Trained) -> None:
     none = cs.by_dtype(pl.Time)
     lazy = FRAME.lazy().select(case(none))
     with pytest.raises(InvalidOperationError) as polars_own:
@@ -708,8 +878,8 @@ def test_a_fresh_process_and_any_number_of_threads(
     assert_frame_equal(pl.read_ipc(io.BytesIO(child.stdout)), expected_of_all_cases, check_exact=True)
 
 
-@every_case
-def test_an_expression_can_be_pickled(case: Case) -> None:
+@every_subject
+def test_an_expression_can_be_pickled(case: Case | Trained) -> None:
     expr = pickle.loads(pickle.dumps(case(SENSORS)))
     assert_same(expr, case(SENSORS), FRAME)
 

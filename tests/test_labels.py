@@ -144,20 +144,18 @@ def test_several_columns_of_labels(case: Case) -> None:
 
 
 @on_labels
-@pytest.mark.parametrize(
-    "dtype", [pl.Int8, pl.Int16, pl.Int32, pl.Int128, pl.String, pl.Categorical, "enum", "unsigned"]
-)
-def test_labels_of_every_kind_keep_their_dtype(case: Case, dtype: Any) -> None:
+@pytest.mark.parametrize("dtype", [pl.String, pl.Categorical, "enum"])
+def test_names_as_labels_keep_their_dtype(case: Case, dtype: Any) -> None:
     if "health" in case.parameters:
         case = Case(case.name, **(case.parameters | {"health": None}))
     frame = FRAME.with_columns(label=pl.when(pl.col("label") >= 0).then("label"))  # text has no unknown label
     expected = frame.select(case())
-    if dtype in (pl.String, pl.Categorical):
+    if dtype != "enum":
         # in the order of the numbers by the alphabet
         words = dict(zip(range(4), "abcd", strict=True))
         frame = frame.with_columns(pl.col("label").replace_strict(words, return_dtype=pl.String).cast(dtype))
         expected = expected.select(pl.col("label").replace_strict(words, return_dtype=pl.String).cast(dtype))
-    elif dtype == "enum":
+    else:
         # in the order of the categories, not by the alphabet
         if pl.__version__.startswith(("1.31.", "1.32.")):
             pytest.skip("an Enum comes back from a plugin as a Categorical")
@@ -165,9 +163,6 @@ def test_labels_of_every_kind_keep_their_dtype(case: Case, dtype: Any) -> None:
         words = dict(enumerate(CATEGORIES))
         frame = frame.with_columns(pl.col("label").replace_strict(words, return_dtype=dtype))
         expected = expected.select(pl.col("label").replace_strict(words, return_dtype=dtype))
-    else:
-        dtype = pl.UInt64 if dtype == "unsigned" else dtype
-        frame, expected = frame.cast({"label": dtype}), expected.cast(dtype)
     assert frame.lazy().select(case()).collect_schema()["label"] == dtype
     assert_frame_equal(frame.select(case()).cast(pl.String), expected.cast(pl.String))
     assert frame.select(case()).schema["label"] == dtype
@@ -676,11 +671,6 @@ def test_columns_of_models_and_classes() -> None:
         ),
         (lambda: acm.regime_statistics([1], "label"), TypeError, "`frame` must be a polars DataFrame or LazyFrame"),
         (lambda: acm.regime_statistics(FRAME, 1), TypeError, "`labels` must be a column name or an expression"),
-        (
-            lambda: acm.regime_statistics(FRAME, "y"),
-            ValueError,
-            "`labels` must be integers, text or booleans, got Float64",
-        ),
         (lambda: acm.regime_statistics(FRAME, pl.col("x", "y")), ValueError, "`labels` must be one column, got"),
         (lambda: acm.regime_statistics(FRAME, "asset", over="asset"), ValueError, "`labels` must be another column"),
         (
@@ -699,7 +689,6 @@ def test_columns_of_models_and_classes() -> None:
             "`by` must be the name of the time",
         ),
         (lambda: acm.regime_statistics(FRAME, "label", score=1), TypeError, "`score` must be a column name"),
-        (lambda: acm.regime_statistics(FRAME, "label", score="asset"), ValueError, "`score` must be a numeric column"),
         (lambda: acm.regime_statistics(FRAME, "label", warn=4), ValueError, "`alert` must be at least `warn` (4"),
         (lambda: acm.regime_statistics(FRAME, "label", over=3), TypeError, "`over` must be a column name or a list"),
         (
@@ -743,11 +732,6 @@ BACK = FRAME.with_columns(time=pl.col("time").reverse())
 @pytest.mark.parametrize(
     ("run", "text"),
     [
-        (
-            lambda: FRAME.select(acm.smooth_labels("y")),
-            "acm.smooth_labels: column `y` has dtype f64; labels are integers",
-        ),
-        (lambda: FRAME.select(acm.smooth_transitions("time", 3)), "acm.smooth_transitions: column `time` has dtype"),
         (lambda: FRAME.select(acm.smooth_labels(["label", "x"])), "acm.smooth_labels: column `x` has dtype f64"),
         (lambda: FRAME.select(acm.smooth_labels("y").over("asset")), "has dtype f64; labels are integers"),
         (
@@ -758,11 +742,6 @@ BACK = FRAME.with_columns(time=pl.col("time").reverse())
         (
             lambda: BACK.select(acm.smooth_transitions("label", "1h", by="time")),
             "acm.smooth_transitions: `by` must be ascending",
-        ),
-        (lambda: FRAME.select(acm.transient_states("asset")), "acm.transient_states: column `asset` has dtype str"),
-        (
-            lambda: FRAME.select(acm.transient_states("x", "y")),
-            "acm.transient_states: column `y` has dtype f64; labels",
         ),
         (
             lambda: FRAME.select(acm.transient_states("x", weights={"q": 1})),

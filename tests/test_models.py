@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import pickle
 import struct
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
@@ -105,22 +104,10 @@ def test_a_fit_is_one_row_with_a_schema_known_before(detector: Detector) -> None
 
 
 @every_detector
-def test_a_fit_does_not_depend_on_form_layout_or_engine(detector: Detector) -> None:
+def test_a_fit_does_not_depend_on_the_form(detector: Detector) -> None:
     expected = fitted(detector).to_series().to_list()
-    chunked = pl.concat([FRAME[start : start + 37] for start in range(0, FRAME.height, 37)], rechunk=False)
-    forms: list[Any] = [tuple(COLUMNS), cs.by_name(COLUMNS), pl.col(COLUMNS), pl.struct(COLUMNS)]
-    for frame, form in [(chunked, COLUMNS), *((FRAME, form) for form in forms)]:
-        assert frame.select(detector.fit(form)).to_series().to_list() == expected
-    for engine in ("in-memory", "streaming"):
-        found = chunked.lazy().select(detector.fit(COLUMNS)).collect(engine=engine)  # type: ignore[call-overload]
-        assert found.to_series().to_list() == expected
-
-
-@every_detector
-def test_a_fleet_is_a_loop_over_its_assets(detector: Detector) -> None:
-    models = fleet(detector)
-    for asset, model in models.rows():
-        assert fitted(detector, FRAME.filter(asset=asset)).to_series().to_list() == [model]
+    for form in (tuple(COLUMNS), cs.by_name(COLUMNS), pl.col(COLUMNS), pl.struct(COLUMNS)):
+        assert FRAME.select(detector.fit(form)).to_series().to_list() == expected
 
 
 @every_detector
@@ -178,24 +165,17 @@ def test_a_row_teaches_if_it_would_be_scored(detector: Detector) -> None:
 
 
 @every_score
-def test_scores_do_not_depend_on_form_layout_or_engine(detector: Detector, score: Callable[..., pl.Expr]) -> None:
+def test_scores_do_not_depend_on_the_form(detector: Detector, score: Callable[..., pl.Expr]) -> None:
     model = fitted(detector)
     expected = FRAME.select(score(COLUMNS, model))
     assert expected.columns == [score.__name__]
     missing = FRAME["row"] % 50 == 17
     assert (expected.to_series().is_null() == missing).all()  # a dead row must not look healthy
-    chunked = pl.concat([FRAME[start : start + 7] for start in range(0, FRAME.height, 7)], rechunk=False)
     shuffled = FRAME.select("row", "d", "time", "b", "a", "c", extra=pl.lit("text"))
-    assert_frame_equal(chunked.select(score(COLUMNS, model)), expected, check_exact=True)
     assert_frame_equal(shuffled.select(score(["d", "b", "row", "a", "c"], model)), expected, check_exact=True)
     assert_frame_equal(FRAME.select(getattr(pl.col(COLUMNS).acm, score.__name__)(model)), expected, check_exact=True)
-    for engine in ("in-memory", "streaming"):
-        lazy = chunked.lazy().select(score(COLUMNS, model))
-        assert lazy.collect_schema() == expected.schema
-        assert_frame_equal(lazy.collect(engine=engine), expected, check_exact=True)  # type: ignore[call-overload]
     large = pl.concat([FRAME] * 30)
     assert_frame_equal(large.select(score(COLUMNS, model)), pl.concat([expected] * 30), check_exact=True)
-    assert FRAME.clear().select(score(COLUMNS, model)).schema == expected.schema
 
 
 @every_score
@@ -215,15 +195,6 @@ def test_float32_only_if_all_columns_are(detector: Detector, score: Callable[...
     assert narrow.select(score(COLUMNS, model)).dtypes == [pl.Int64 if labels else pl.Float32]
     mixed = narrow.with_columns(pl.col("a").cast(pl.Float64))
     assert mixed.select(score(COLUMNS, model)).dtypes == [pl.Int64 if labels else pl.Float64]
-
-
-@every_score
-def test_integers_are_scored(detector: Detector, score: Callable[..., pl.Expr]) -> None:
-    whole = FRAME.select((pl.col(COLUMNS).fill_nan(None) * 10).clip(-1e6, 1e6).cast(pl.Int32, strict=False))
-    floats = whole.cast(pl.Float64)
-    model = fitted(detector, floats)
-    assert fitted(detector, whole).to_series().to_list() == model.to_series().to_list()
-    assert_frame_equal(whole.select(score(COLUMNS, model)), floats.select(score(COLUMNS, model)), check_exact=True)
 
 
 @every_score
@@ -288,8 +259,6 @@ def test_models_that_do_not_fit_are_refused(detector: Detector, score: Callable[
         score(COLUMNS, model, on_unknown="error")
     with pytest.raises(TypeError, match="`model` must be a frame of a key column and"):
         score(COLUMNS, model, by="asset")
-    with pytest.raises(ComputeError, match="column `time` has dtype datetime"):
-        FRAME.select(score([*COLUMNS, "time"], model))
 
 
 @rust_only
@@ -306,12 +275,6 @@ def test_scoring_streams(detector: Detector, score: Callable[..., pl.Expr]) -> N
         assert "zip-broadcast" not in plan  # the model would be repeated for every row
         assert "columnar-function" not in plan
         assert "in-memory-map" not in plan
-
-
-@every_score
-def test_plans_travel(detector: Detector, score: Callable[..., pl.Expr]) -> None:
-    lazy = FRAME.lazy().select(score(COLUMNS, fitted(detector)))
-    assert_frame_equal(pickle.loads(pickle.dumps(lazy)).collect(), lazy.collect(), check_exact=True)
 
 
 # --- classes ---------------------------------------------------------------------------------------------------------

@@ -372,7 +372,7 @@ def regime_statistics(
     label = pl.col(labels) if isinstance(labels, str) else labels
     named, dtype = _only(name, "labels", frame, label)
     if not (dtype.is_integer() or dtype in (pl.String, pl.Categorical, pl.Enum, pl.Boolean, pl.Null)):
-        raise _checks.invalid(name, "labels", "integers, text or booleans", dtype)
+        raise _checks.invalid(name, "labels", f"integers, text or booleans in the column `{named}`", dtype)
     if named in keys:
         raise _checks.invalid(name, "labels", "another column than those of `over`", named)
     facts = FACTS if score is None else (*FACTS, *SCORE_FACTS)
@@ -442,9 +442,9 @@ def _only(name: str, parameter: str, frame: PolarsFrame, expr: pl.Expr) -> tuple
 
 def _score(name: str, frame: PolarsFrame, score: str | pl.Expr) -> pl.Expr:
     expr = pl.col(score) if isinstance(score, str) else score
-    _, dtype = _only(name, "score", frame, expr)
+    column, dtype = _only(name, "score", frame, expr)
     if not (dtype.is_numeric() or dtype == pl.Null):
-        raise _checks.invalid(name, "score", "a numeric column", dtype)
+        raise _checks.invalid(name, "score", f"numbers in the column `{column}`", dtype)
     return expr.cast(pl.Float64).alias(_SCORE)
 
 
