@@ -6,6 +6,7 @@ given parameters they agree in number.
 
 from __future__ import annotations
 
+import threading
 import warnings
 from typing import Any
 
@@ -40,6 +41,8 @@ KIND = Kind(
 
 LARGEST = 1e140  # scaled readings up to this size have squares that are numbers
 WEIGHTS_TOLERANCE = 1e-6
+# the filters of warnings are those of all threads, and Polars fits the groups of `.over` on several
+_QUIET = threading.Lock()
 
 
 # --- scaling ---------------------------------------------------------------------------------------------------------
@@ -128,7 +131,7 @@ def fit_rows(
             **start,
         )
         try:
-            with warnings.catch_warnings():
+            with _QUIET, warnings.catch_warnings():
                 warnings.simplefilter("ignore", ConvergenceWarning)  # the model says whether it converged
                 mixture.fit(z)
         except ValueError as failure:
