@@ -749,3 +749,32 @@ fn the_rows_that_teach_are_those_that_get_a_score() {
     }
     assert!(dropped_late > 30, "{dropped_late} cases with a column that is constant only without the rows left out");
 }
+
+#[test]
+fn components_end_at_the_rank_of_few_rows() {
+    let mut least_ratio = f64::INFINITY;
+    for seed in 0..2000 {
+        let mut random = Stream::new(seed, 7);
+        let mut below = |n: usize| (random.uniform() * n as f64) as usize;
+        let rank = 1 + below(4);
+        let (n, p) = (rank + 2 + below(60), rank + 1 + below(8));
+        // whole numbers of sizes of their own, and columns that are sums of two of them: exact, so that the rank is known
+        let causes: Vec<Vec<f64>> = (0..rank)
+            .map(|_| {
+                let size = 1 << (4 + below(10));
+                (0..n).map(|_| below(2 * size + 1) as f64 - size as f64).collect()
+            })
+            .collect();
+        let mut data = causes.concat();
+        for _ in rank..p {
+            let (a, b) = (below(rank), below(rank));
+            data.extend(causes[a].iter().zip(&causes[b]).map(|(x, y)| x + y));
+        }
+        let model = Pca::fit(&pool(1), Matrix::new(&data, n, p), p, Scale::None, 0.99).expect("a model");
+        let case = format!("seed {seed}: {n} x {p}, eigenvalues {:?}", model.eigenvalues);
+        assert_eq!(model.eigenvalues.len(), rank, "{case}");
+        assert!(model.spe_limit.is_nan(), "{case}");
+        least_ratio = least_ratio.min(model.eigenvalues[rank - 1] / model.eigenvalues[0]);
+    }
+    assert!(least_ratio < 1e-5, "the smallest eigenvalue comes to {least_ratio:e} of the largest");
+}

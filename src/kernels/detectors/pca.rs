@@ -268,8 +268,9 @@ impl Components {
                 if sum < f64::MIN_POSITIVE / f64::EPSILON {
                     return Err(Error::OutOfRange);
                 }
-                // as for the rank of a matrix: singular values below this are rounding
-                rounding = sum * (long as f64 * f64::EPSILON).powi(2);
+                // as for the rank of a matrix, singular values below this are rounding; so is what a component leaves behind,
+                // whose direction the covariance knows to a rounding of the largest eigenvalue in its own
+                rounding = sum * ((long as f64).max(RATIO.recip().sqrt()) * f64::EPSILON).powi(2);
             }
             let largest = pairs.values.first().copied().unwrap_or(0.0);
             let accurate = |value: &&f64| **value > rounding && **value >= RATIO * largest;
