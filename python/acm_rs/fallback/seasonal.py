@@ -328,9 +328,7 @@ def _read(series: pl.Series, zone: str | None) -> Model:
         )
     if every is None or table is None:
         raise _foreign("is damaged")
-    patterns = (
-        series.struct.field("patterns").explode().struct.unnest().with_columns(pl.col("period", "peak").to_physical())
-    )
+    patterns = series.struct.field("patterns")[0].struct.unnest().with_columns(pl.col("period", "peak").to_physical())
     return _checked(formula, every, patterns)
 
 

@@ -21,6 +21,9 @@ THRESHOLD = 0.7  # ACM's least confidence
 # Names of helping columns, which no sensor has.
 LABEL, CONFIDENCE, PACKED = "acm_rs:label", "acm_rs:confidence", "acm_rs:scaled"
 STATISTICS = ("center", "scale", "p05", "p95")
+# what Polars 2 takes for granted, the last 1.x want to be told
+_POLARS = tuple(int(part) for part in pl.__version__.split(".")[:2])
+EQUAL_HEIGHTS: dict[str, Any] = {"strict": True} if (1, 42) <= _POLARS < (2, 0) else {}
 
 Table = dict[str, dict[str, float | None]]
 
@@ -502,7 +505,7 @@ def _joined_lazy(
         readings = (pl.col(name).cast(pl.Float64) if schema[name].is_numeric() else pl.col(name) for name in names)
         frame = df.select(*readings, *named)
     if values:
-        frame = pl.concat([frame, pl.DataFrame(values).lazy()], how="horizontal")
+        frame = pl.concat([frame, pl.DataFrame(values).lazy()], how="horizontal", **EQUAL_HEIGHTS)
     return frame
 
 
