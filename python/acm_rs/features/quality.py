@@ -354,11 +354,12 @@ def quality_report(
     _checks.rows_or_time(operation, "stuck_for", stuck_for, by if timed else None, least=2)
     _checks.number(operation, "tolerance", tolerance, positive=False)
     ranges = _limits(operation, limits)
-    sensors = frame.select(_sensors(operation, keys, columns)).collect_schema().names()
+    sensors = frame.select(_sensors(operation, keys, columns)).collect_schema()
     if not sensors:
         raise _checks.invalid(operation, "frame", "a frame with at least one numeric column", frame.collect_schema())
     if absent := sorted(set(ranges) - set(sensors)):
-        raise _checks.invalid(operation, "limits", f"for sensors alone, which are {_checks.shown(sensors)}", absent)
+        allowed = f"for sensors alone, which are {_checks.shown(sensors.names())}"
+        raise _checks.invalid(operation, "limits", allowed, absent)
 
     def each(expr: pl.Expr) -> pl.Expr:
         return expr.over(keys) if keys else expr
@@ -366,15 +367,15 @@ def quality_report(
     ticks = call("checked_times", [pl.col(by)], of=operation)
     # the checked times serve `stuck` too, so that wrong ones are refused in the name of the report
     of_ticks = pl.col(_TICKS).cast(pl.Datetime("ns")) if timed else None
-    standstills = stuck(sensors, stuck_for, tolerance=tolerance, by=of_ticks)
+    standstills = stuck(sensors.names(), stuck_for, tolerance=tolerance, by=of_ticks)
     marked = (
         frame.with_columns(each(ticks).alias(_TICKS))
         .with_columns(each(standstills).name.suffix_fields(_STUCK).alias(_STUCK))
         .unnest(_STUCK)
     )
     facts = [
-        _facts(sensor, by, ranges.get(sensor), tolerance).alias(f"sensor {number}")
-        for number, sensor in enumerate(sensors)
+        _facts(sensor, dtype, by, ranges.get(sensor), tolerance).alias(f"sensor {number}")
+        for number, (sensor, dtype) in enumerate(sensors.items())
     ]
     per_asset = marked.group_by(keys, maintain_order=True).agg(facts) if keys else marked.select(facts)
     return (
@@ -390,13 +391,17 @@ def quality_report(
 _TICKS, _STUCK, _ASSET, _FACTS = "acm ticks", " acm stuck", "acm asset", "acm facts"
 
 
-def _facts(sensor: str, by: str, limits: tuple[float | None, float | None] | None, tolerance: float) -> pl.Expr:
+def _facts(
+    sensor: str, dtype: pl.DataType, by: str, limits: tuple[float | None, float | None] | None, tolerance: float
+) -> pl.Expr:
     """All columns of the report for one sensor of one asset, as a struct."""
     time = pl.col(by)
     step = pl.col(_TICKS).diff()
     # missing readings are the ones of which no standstill is known
     present = pl.col(sensor + _STUCK).is_not_null()
-    reading, at, is_stuck = (column.filter(present) for column in (pl.col(sensor), time, pl.col(sensor + _STUCK)))
+    # the dtype of a column of nulls alone has no least value in old Polars
+    values = pl.col(sensor) if dtype != pl.Null else pl.col(sensor).cast(pl.Float64)
+    reading, at, is_stuck = (column.filter(present) for column in (values, time, pl.col(sensor + _STUCK)))
     begins = is_stuck & (~is_stuck.shift(1, fill_value=False) | (reading.cast(pl.Float64).diff().abs() > tolerance))
     since = pl.when(begins).then(at).forward_fill()
     silence = pl.max_horizontal(at.diff().max(), at.first() - time.first(), time.last() - at.last())
