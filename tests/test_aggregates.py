@@ -19,7 +19,7 @@ import polars as pl
 import polars.selectors as cs
 import pytest
 from acm_rs.features import seasonal, spectrum
-from backends import RUST, assert_same, rust_only
+from backends import AS_NULL, RUST, assert_same, rust_only, within
 from polars.exceptions import ColumnNotFoundError
 from polars.testing import assert_frame_equal
 from test_contract import CHILD, HOSTILE, LAYOUTS, MISSING, NOT_NUMBERS, chunked, numeric_dtypes, refusal
@@ -181,7 +181,7 @@ def test_groups_are_a_loop(case: Case, form: str) -> None:
     expected = pl.concat(alone).sort("row")
     over = FRAME.lazy().select("asset", "row", case(FORMS[form]).over("asset").alias("result"))
     aggregated = FRAME.lazy().group_by("asset").agg("row", case(FORMS[form]).alias("result"))
-    aggregated = aggregated.explode("row" if case.scalar else ["row", "result"]).sort("row")
+    aggregated = aggregated.explode("row" if case.scalar else ["row", "result"], **AS_NULL).sort("row")
     for engine in ("in-memory", "streaming"):
         assert_frame_equal(over.collect(engine=engine), expected, check_exact=True)
         assert_frame_equal(aggregated.collect(engine=engine), expected, check_exact=True)
@@ -192,8 +192,8 @@ def test_one_call_is_each_column_alone(case: Case) -> None:
     together = FRAME.select(case(SENSORS).alias("result")).unnest("result")
     alone = [FRAME.select(case([name]).alias("result")).unnest("result") for name in SENSORS]
     if case.operation == "seasonality":
-        patterns = pl.concat(frame.select(pl.col("patterns").explode()) for frame in alone)
-        assert_frame_equal(together.select(pl.col("patterns").explode()), patterns, check_exact=True)
+        patterns = pl.concat(frame.select(pl.col("patterns").explode(**AS_NULL)) for frame in alone)
+        assert_frame_equal(together.select(pl.col("patterns").explode(**AS_NULL)), patterns, check_exact=True)
         return
     columns = {column.name: column for frame in alone for column in frame}
     assert_frame_equal(together, pl.DataFrame(columns), check_exact=True)
@@ -266,7 +266,7 @@ def numbers(frame: pl.DataFrame) -> list[pl.Series]:
         if isinstance(column.dtype, pl.Struct):
             found += numbers(column.struct.unnest())
         elif isinstance(column.dtype, pl.List):
-            found += numbers(column.explode().to_frame())
+            found += numbers(column.explode(**AS_NULL).to_frame())
         elif column.dtype.is_float():
             found.append(column)
     assert found or isinstance(column.dtype, (pl.String, pl.Duration))
@@ -340,7 +340,7 @@ def centred(values: Any) -> Any:
 def test_numpy_agrees_on_the_spectrum(rows: int, sampling_hz: float) -> None:
     values = gappy(rows)
     expr = acm.power_spectrum("x", sampling_hz=sampling_hz, min_samples=2)
-    ours = pl.DataFrame({"x": values}).select(expr).unnest("power_spectrum").explode(pl.all())
+    ours = pl.DataFrame({"x": values}).select(expr).unnest("power_spectrum").explode(pl.all(), **AS_NULL)
     expected = np.abs(np.fft.rfft(centred(values))) ** 2
     if np.isfinite(values).sum() < 2:
         assert ours["x_power"].null_count() == ours.height == len(expected)
@@ -354,11 +354,11 @@ def test_scipy_agrees_on_scalings_of_the_docs() -> None:
     signal = pytest.importorskip("scipy.signal")
     n, hz, values = 500, 10.0, gappy(500, gaps=0.0)
     ours = pl.DataFrame({"x": values}).select(acm.power_spectrum("x", sampling_hz=hz)).unnest("power_spectrum")
-    powers = ours["x_power"].explode().to_numpy()[1:-1]
+    powers = ours["x_power"].explode(**AS_NULL).to_numpy()[1:-1]
     for scaling, factor in (("spectrum", 2 / n**2), ("density", 2 / (n * hz))):
         frequencies, theirs = signal.periodogram(values, hz, scaling=scaling)
         assert np.allclose(powers * factor, theirs[1:-1], rtol=1e-9)
-    assert np.allclose(ours["frequency"].explode(), frequencies)
+    assert np.allclose(ours["frequency"].explode(**AS_NULL), frequencies)
 
 
 @pytest.mark.parametrize("rows", [2, 5, 16, 97, 1000])
@@ -367,7 +367,7 @@ def test_energies_are_sums_of_powers(rows: int) -> None:
     bands = [(0.0, 0.3), (0.3, 0.7), (0.8, 1.0)]
     energy = frame.select(acm.spectral_energy(["x", "y"], bands=bands, sampling_hz=2.0, min_samples=2))
     spectrum = frame.select(acm.power_spectrum(["x", "y"], sampling_hz=2.0, min_samples=2))
-    spectrum = spectrum.unnest("power_spectrum").explode(pl.all())
+    spectrum = spectrum.unnest("power_spectrum").explode(pl.all(), **AS_NULL)
     for name in ("x", "y"):
         for band, (low, high) in enumerate(bands):
             inside = spectrum.filter((pl.col("frequency") >= low) & (pl.col("frequency") < high))
@@ -379,7 +379,7 @@ def test_energies_are_sums_of_powers(rows: int) -> None:
 def test_the_last_full_window_of_the_rolling_energy_is_the_energy() -> None:
     frame = pl.DataFrame({"x": gappy(64)})
     rolling = frame.select(acm.rolling_spectral_energy("x", 64)).unnest("rolling_spectral_energy").tail(1)
-    assert_frame_equal(frame.select(acm.spectral_energy("x")).unnest("spectral_energy"), rolling, rel_tol=1e-9)
+    assert_frame_equal(frame.select(acm.spectral_energy("x")).unnest("spectral_energy"), rolling, **within(rel=1e-9))
 
 
 def test_the_dominant_period_of_a_rhythm_under_noise() -> None:
@@ -424,7 +424,7 @@ def weeks(rows: int = 6 * 24 * 7 * 4, seed: int = 1, **columns: Any) -> pl.DataF
 
 def patterns(frame: pl.DataFrame, columns: Any = "load", **parameters: Any) -> pl.DataFrame:
     model = frame.select(acm.seasonality(columns, "time", **parameters))
-    return model.unnest("seasonality").explode("patterns").unnest("patterns")
+    return model.unnest("seasonality").explode("patterns", **AS_NULL).unnest("patterns")
 
 
 def pandas_profiles(frame: pl.DataFrame) -> tuple[Any, Any, Any]:
@@ -525,7 +525,7 @@ def test_times_in_any_order_repeated_and_with_gaps() -> None:
         table = patterns(other)
         assert np.allclose(table["profile"][0], daily, atol=1e-12)
         assert np.allclose(table["profile"][1], weekly, atol=1e-12)
-    assert_frame_equal(patterns(shuffled), patterns(repeated), abs_tol=1e-12)
+    assert_frame_equal(patterns(shuffled), patterns(repeated), **within(abs=1e-12))
 
 
 @pytest.mark.parametrize("zone", ["Europe/Paris", "America/New_York", "Australia/Lord_Howe", "Asia/Kolkata", "UTC"])

@@ -11,7 +11,7 @@ import numpy as np
 import polars as pl
 import polars.selectors as cs
 import pytest
-from backends import assert_same, rust_only
+from backends import OLD_POLARS, assert_same, rust_only
 from polars.exceptions import ComputeError
 from polars.testing import assert_frame_equal
 
@@ -193,6 +193,8 @@ def test_layout_engines_and_order() -> None:
 @rust_only
 def test_scoring_with_a_model_streams() -> None:
     lazy = FRAME.lazy().select(acm.ar1_z(SENSORS, MODEL, fuse="mean"))
+    if OLD_POLARS:
+        pytest.skip("this Polars shifts in memory")
     plan = lazy.show_graph(engine="streaming", plan_stage="physical", raw_output=True)
     assert plan is not None
     assert "in-memory-map" not in plan

@@ -19,7 +19,7 @@ import polars.selectors as cs
 import pytest
 from acm_rs import _plugin, fallback, features
 from acm_rs.fallback._registry import OPERATIONS
-from backends import RUST, rust_only
+from backends import AS_NULL, RUST, both_backends, needs_python_backend, rust_only, within
 from polars.exceptions import ComputeError
 from polars.testing import assert_frame_equal
 from test_aggregates import CASES as AGGREGATES
@@ -28,6 +28,8 @@ from test_cleaning import CASES as CLEANING
 from test_cleaning import Case as CleaningCase
 from test_contract import CASES, START, Case, flat
 from test_correlation import BOTH, rowwise, tables
+
+pytestmark = needs_python_backend
 
 PACKAGE = Path(acm.__file__).parent
 USE = """
@@ -176,8 +178,6 @@ def test_every_operation_is_there(family: str) -> None:
 
 @pytest.fixture
 def python_backend(monkeypatch: pytest.MonkeyPatch) -> None:
-    if pl.__version__.startswith(("1.31.", "1.32.")):
-        pytest.skip("the Python backend needs Polars 1.33")
     monkeypatch.setattr(_plugin, "_LIBRARY", None)
 
 
@@ -255,11 +255,9 @@ EXACT = ("rolling_median", "rolling_mad", "rolling_robust_z", "rolling_hampel", 
 EXTREME = ("huge", "mixed")  # whose squares leave the range of Float64, so that band energies are of no use
 
 
-@rust_only
+@both_backends
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_both_backends_agree(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
-    if pl.__version__.startswith(("1.31.", "1.32.")):
-        pytest.skip("the Python backend needs Polars 1.33")
     window = {name: case.parameters[name] for name in ("window_size", "by") if name in case.parameters}
     rust = flat(HOSTILE.select(case(READINGS)))
     # of one window, what errors are measured by: the spread of its readings
@@ -317,25 +315,21 @@ PREPARING = [
 ROUNDED = {"circular_mean": 1e-9, "resultant_length": 1e-9, "to_xy": 1e-9}  # by sines and cosines; the others are exact
 
 
-@rust_only
+@both_backends
 @pytest.mark.parametrize("case", PREPARING, ids=str)
 def test_both_backends_prepare_readings_alike(case: CleaningCase, monkeypatch: pytest.MonkeyPatch) -> None:
-    if pl.__version__.startswith(("1.31.", "1.32.")):
-        pytest.skip("the Python backend needs Polars 1.33")
     frame = HOSTILE.with_columns(ASSETS)
     rust = frame.select(case(READINGS))
     monkeypatch.setattr(_plugin, "_LIBRARY", None)
     python = frame.select(case(READINGS))
     assert frame.lazy().select(case(READINGS)).collect_schema() == python.schema == rust.schema
     tolerance = ROUNDED.get(case.operation, 0.0)
-    assert_frame_equal(python, rust, check_exact=not tolerance, rel_tol=tolerance, abs_tol=tolerance)
+    assert_frame_equal(python, rust, check_exact=not tolerance, **within(rel=tolerance, abs=tolerance))
 
 
-@rust_only
+@both_backends
 @pytest.mark.parametrize("name", BOTH)
 def test_both_backends_correlate_alike(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    if pl.__version__.startswith(("1.31.", "1.32.")):
-        pytest.skip("the Python backend needs Polars 1.33")
     rust = HOSTILE.select((rowwise(READINGS) | tables(READINGS))[name])
     monkeypatch.setattr(_plugin, "_LIBRARY", None)
     expr = (rowwise(READINGS) | tables(READINGS))[name]
@@ -344,14 +338,12 @@ def test_both_backends_correlate_alike(name: str, monkeypatch: pytest.MonkeyPatc
     rust, python = (frame.unnest(cs.struct()) for frame in (rust, python))
     if name == "max_abs":  # of two rows it is 1 or -1, and the farther one a matter of rounding
         rust, python = (frame.with_columns(pl.col("corr").abs()) for frame in (rust, python))
-    assert_frame_equal(python, rust, rel_tol=0, abs_tol=1e-9)
+    assert_frame_equal(python, rust, **within(rel=0, abs=1e-9))
 
 
-@rust_only
+@both_backends
 @pytest.mark.parametrize("case", AGGREGATES, ids=str)
 def test_both_backends_find_the_same_rhythms(case: Aggregate, monkeypatch: pytest.MonkeyPatch) -> None:
-    if pl.__version__.startswith(("1.31.", "1.32.")):
-        pytest.skip("the Python backend needs Polars 1.33")
     for readings in READINGS:
         if case.operation in ("spectral_energy", "power_spectrum", "dominant_period") and readings in EXTREME:
             continue
@@ -364,15 +356,15 @@ def test_both_backends_find_the_same_rhythms(case: Aggregate, monkeypatch: pytes
             assert HOSTILE.lazy().select(case([readings])).collect_schema() == python.schema == rust.schema
         rust, python = (frame.unnest(case.operation) for frame in (rust, python))
         if case.operation == "seasonality":
-            rust, python = (frame.explode("patterns").unnest("patterns") for frame in (rust, python))
-            assert_frame_equal(python.select("confidence"), rust.select("confidence"), rel_tol=0, abs_tol=1e-9)
-            rust, python = (frame.drop("confidence").explode("profile") for frame in (rust, python))
+            rust, python = (frame.explode("patterns", **AS_NULL).unnest("patterns") for frame in (rust, python))
+            assert_frame_equal(python.select("confidence"), rust.select("confidence"), **within(rel=0, abs=1e-9))
+            rust, python = (frame.drop("confidence").explode("profile", **AS_NULL) for frame in (rust, python))
         elif case.operation == "power_spectrum":
-            rust, python = (frame.explode(pl.all()) for frame in (rust, python))
+            rust, python = (frame.explode(pl.all(), **AS_NULL) for frame in (rust, python))
         power = case.operation in ("spectral_energy", "power_spectrum")
         spread = float(x.filter(x.is_finite()).std())  # type: ignore[arg-type]
         scale = (spread * HOSTILE.height) ** 2 if power else largest
-        assert_frame_equal(python, rust, rel_tol=1e-9, abs_tol=1e-9 * scale)
+        assert_frame_equal(python, rust, **within(rel=1e-9, abs=1e-9 * scale))
 
 
 def test_the_suite_runs_on_the_backend_that_was_asked_for() -> None:

@@ -13,6 +13,7 @@ import pandas as pd
 import polars as pl
 import pytest
 from acm_rs import fast_features as ff
+from backends import within
 from polars.testing import assert_frame_equal
 
 A = [1.0, 2.0, 4.0, 8.0, 16.0, 3.0, 5.0, 7.0, 2.0, 9.0, 6.0, 0.5]
@@ -57,7 +58,7 @@ def walks(columns: int = 4, rows: int = 200, gaps: float = 0.1) -> pd.DataFrame:
 def close(ours: pl.DataFrame, theirs: pd.DataFrame) -> None:
     assert ours.columns == list(theirs.columns)
     expected = pl.DataFrame(theirs.to_numpy(), schema=ours.columns).fill_nan(None)
-    assert_frame_equal(ours, expected, abs_tol=1e-9, rel_tol=0)
+    assert_frame_equal(ours, expected, **within(rel=0, abs=1e-9))
 
 
 def lag_by_pandas(frame: pd.DataFrame, pairs: Any, max_lag: int, window: int, least: int) -> pd.DataFrame:

@@ -8,6 +8,7 @@ import numpy as np
 import polars as pl
 import polars.selectors as cs
 import pytest
+from backends import within
 from polars.exceptions import ComputeError
 from polars.testing import assert_frame_equal, assert_series_equal
 
@@ -141,7 +142,7 @@ def test_forms_and_dtypes() -> None:
     narrow = FRAME.cast(pl.Float32)
     scored = narrow.select(acm.gmm_score(COLUMNS, fitted), acm.gmm_label(COLUMNS, fitted))
     assert scored.schema == {"gmm_score": pl.Float32, "gmm_label": pl.Int64}
-    assert_series_equal(scored["gmm_score"].cast(pl.Float64), expected["gmm_score"], rel_tol=1e-5, abs_tol=1e-5)
+    assert_series_equal(scored["gmm_score"].cast(pl.Float64), expected["gmm_score"], **within(rel=1e-5, abs=1e-5))
     whole = (FRAME * 100).cast(pl.Int32)
     model = whole.select(acm.gmm_fit(COLUMNS, 3))
     wide = whole.cast(pl.Float64)

@@ -10,7 +10,7 @@ import polars.selectors as cs
 import pytest
 from acm_rs import _plugin
 from acm_rs.models import load_model
-from backends import rust_only
+from backends import both_backends, within
 from polars.exceptions import ComputeError
 from polars.testing import assert_frame_equal
 
@@ -362,7 +362,7 @@ def test_the_model_class(tmp_path: Any) -> None:
     assert fleet.score(keyed).columns == ["asset", "label", "strength"]
 
 
-@rust_only
+@both_backends
 @pytest.mark.parametrize(
     "parameters",
     [
@@ -374,8 +374,6 @@ def test_the_model_class(tmp_path: Any) -> None:
     ],
 )
 def test_both_backends_agree(parameters: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    if pl.__version__.startswith(("1.31.", "1.32.")):
-        pytest.skip("the Python backend needs Polars 1.33")
     row = pl.int_range(pl.len())
     # missing readings, equal rows, and offsets
     frame = FRAME.with_columns(
@@ -388,8 +386,8 @@ def test_both_backends_agree(parameters: dict[str, Any], monkeypatch: pytest.Mon
     labels = labelled(new, rust)
     monkeypatch.setattr(_plugin, "_LIBRARY", None)
     python = frame.select(acm.hdbscan_fit(COLUMNS, **parameters))
-    assert_frame_equal(python, rust, rel_tol=1e-9, abs_tol=1e-9)
-    assert_frame_equal(labelled(new, rust), labels, rel_tol=0, abs_tol=1e-9)
+    assert_frame_equal(python, rust, **within(rel=1e-9, abs=1e-9))
+    assert_frame_equal(labelled(new, rust), labels, **within(rel=0, abs=1e-9))
     assert labels["label"].n_unique() > 2
 
 

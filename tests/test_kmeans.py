@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 import pytest
 from acm_rs import _plugin
-from backends import RUST, rust_only
+from backends import AS_NULL, RUST, both_backends, rust_only, within
 from polars.exceptions import ComputeError
 from polars.testing import assert_frame_equal
 
@@ -229,9 +229,7 @@ def test_many_rows_on_all_threads_give_the_bits_of_one_call() -> None:
     assert all(model == frame.select(fit).item() for model in models)
 
 
-@pytest.mark.skipif(
-    not RUST or pl.__version__.startswith(("1.31.", "1.32.")), reason="the Python backend needs Polars 1.33"
-)
+@both_backends
 def test_both_backends_agree_on_a_given_start(monkeypatch: pytest.MonkeyPatch) -> None:
     holes = FRAME.with_columns(pl.when(pl.int_range(pl.len()) % 9 > 0).then("a").alias("a"))
     cases = [(k, scale) for k in (1, 2, 5) for scale in ("none", "standard", "robust")]
@@ -240,14 +238,14 @@ def test_both_backends_agree_on_a_given_start(monkeypatch: pytest.MonkeyPatch) -
         found = []
         for k, scale in cases:
             fitted = holes.select(acm.kmeans_fit(COLUMNS, k, init=X[1 : k + 1], scale=scale, min_present=0.5))
-            found += [fitted.unnest("kmeans_fit").explode("columns", "medians", "center", "scale")]
+            found += [fitted.unnest("kmeans_fit").explode("columns", "medians", "center", "scale", **AS_NULL)]
             found += [holes.select(score(COLUMNS, fitted)) for score in (acm.kmeans_label, acm.kmeans_distance)]
         return found
 
     ours = results()
     monkeypatch.setattr(_plugin, "_LIBRARY", None)
     for one, other in zip(ours, results(), strict=True):
-        assert_frame_equal(one, other, rel_tol=1e-9, abs_tol=1e-9)
+        assert_frame_equal(one, other, **within(rel=1e-9, abs=1e-9))
 
 
 # --- the class -------------------------------------------------------------------------------------------------------

@@ -14,13 +14,9 @@ import polars as pl
 import polars.selectors as cs
 import pytest
 from acm_rs import _plugin
-from backends import RUST, assert_same
+from backends import AS_NULL, assert_same, both_backends, within
 from polars.exceptions import ComputeError
 from polars.testing import assert_frame_equal, assert_series_equal
-
-both_backends = pytest.mark.skipif(
-    not RUST or pl.__version__.startswith(("1.31.", "1.32.")), reason="the Python backend needs Polars 1.33"
-)
 
 START = datetime(2024, 3, 30, 22)
 CATEGORIES = ["off", "idle", "part", "full"]
@@ -430,7 +426,7 @@ def test_statistics_of_assets_are_those_of_each(dtype: Any) -> None:
     assert table["rows"].sum() == frame["label"].count()
     segments = sum(len(runs_of(part["label"].to_list())) for part in frame.partition_by("asset"))
     assert table["segments"].sum() == segments
-    left = table["transitions"].explode().struct.field("count").sum()
+    left = table["transitions"].explode(**AS_NULL).struct.field("count").sum()
     assert left == segments - 3  # all visits but the last of each asset
     fractions = table.group_by("asset").agg(pl.col("dwell_fraction").sum())["dwell_fraction"]
     assert fractions.to_list() == pytest.approx([1.0] * 3)
@@ -511,7 +507,7 @@ def test_a_new_fit_has_the_labels_of_the_old_one(kind: str, order: Any) -> None:
     expected = rows.select(label(["a", "b"], old))
     assert_frame_equal(rows.select(label(["a", "b"], aligned.select("model"))), expected)
     before = rows.select(label(["a", "b"], new)).to_series()
-    mapping = aligned["mapping"].explode().struct.unnest()
+    mapping = aligned["mapping"].explode(**AS_NULL).struct.unnest()
     assert mapping["label"].to_list() == [0, 1, 2, 3]
     assert mapping["aligned"].to_list() == list(order)
     renamed = before.replace_strict(dict(mapping.select("label", "aligned").rows()))
@@ -545,13 +541,13 @@ def test_other_numbers_of_components(kind: str) -> None:
     fewer = fit(POINTS[[3, 1]], seed=1)
     aligned = pl.select(acm.align_labels(fewer, old)).unnest("align_labels")
     assert aligned["model"].item()["labels"] == [1, 3]
-    assert aligned["mapping"].explode().struct.field("aligned").to_list() == [3, 1]
+    assert aligned["mapping"].explode(**AS_NULL).struct.field("aligned").to_list() == [3, 1]
     rows = pl.DataFrame(POINTS[[1, 3]], schema=["a", "b"])
     assert rows.select(label(["a", "b"], aligned.select("model"))).to_series().to_list() == [1, 3]
     # and on from there: the numbers of the old model stay in use
     more = np.concatenate([[[30.0, 30.0]], POINTS, [[-30.0, 5.0]]])
     wide = pl.select(acm.align_labels(fit(more, seed=2), aligned.select("model"))).unnest("align_labels")
-    mapping = wide["mapping"].explode().struct.unnest()
+    mapping = wide["mapping"].explode(**AS_NULL).struct.unnest()
     assert mapping["aligned"].to_list() == [4, 5, 1, 6, 3, 7]
     assert mapping["distance"].is_null().to_list() == [True, True, False, True, False, True]
     assert wide["model"].item()["labels"] == [1, 3, 4, 5, 6, 7]
@@ -575,19 +571,19 @@ def test_both_backends_align_alike(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_plugin, "_LIBRARY", None)
     for one, other in zip(ours, aligned(), strict=True):
         assert one["model"] == other["model"]
-        assert_frame_equal(pl.DataFrame(one["mapping"]), pl.DataFrame(other["mapping"]), rel_tol=1e-12)
+        assert_frame_equal(pl.DataFrame(one["mapping"]), pl.DataFrame(other["mapping"]), **within(rel=1e-12))
 
 
 def test_columns_in_another_order_and_units() -> None:
     old, new = kmeans(POINTS), kmeans(POINTS, (2, 0, 3, 1), columns=("b", "a"), seed=3)
     aligned = pl.select(acm.align_labels(new, old)).unnest("align_labels")
-    assert aligned["mapping"].explode().struct.field("aligned").to_list() == [2, 0, 3, 1]
+    assert aligned["mapping"].explode(**AS_NULL).struct.field("aligned").to_list() == [2, 0, 3, 1]
     # a column counts in units of the old model's scale
     rows = pl.DataFrame({"a": [0.0, 1.0, 0.0, 1.0], "b": [0.0, 0.0, 1e6, 1e6]})
     old = rows.select(acm.kmeans_fit(["a", "b"], 4, init=rows))
     new = rows.select(acm.kmeans_fit(["a", "b"], 4, init=rows.reverse()))
     aligned = pl.select(acm.align_labels(new, old)).unnest("align_labels")
-    assert aligned["mapping"].explode().struct.field("aligned").to_list() == [3, 2, 1, 0]
+    assert aligned["mapping"].explode(**AS_NULL).struct.field("aligned").to_list() == [3, 2, 1, 0]
 
 
 def test_columns_of_models_and_classes() -> None:

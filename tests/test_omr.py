@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 import pytest
 from acm_rs import _plugin
-from backends import rust_only
+from backends import both_backends, rust_only, within
 from polars.exceptions import ComputeError
 from polars.testing import assert_frame_equal
 
@@ -193,7 +193,7 @@ def test_what_was_learnt_is_shown() -> None:
     assert "ridge regressions; tau" in repr(acm.OmrModel.fit(FRAME, method="ridge"))
 
 
-@rust_only
+@both_backends
 @every_fit
 def test_both_backends_agree(parameters: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     frame = FRAME.with_columns(a=pl.when(pl.int_range(pl.len()) % 9 > 0).then("a"), still=pl.lit(3.0))
@@ -214,4 +214,4 @@ def test_both_backends_agree(parameters: dict[str, Any], monkeypatch: pytest.Mon
     rust = results()
     monkeypatch.setattr(_plugin, "_LIBRARY", None)
     for other, expected in zip(results(), rust, strict=True):
-        assert_frame_equal(other, expected, rel_tol=1e-9, abs_tol=1e-11)
+        assert_frame_equal(other, expected, **within(rel=1e-9, abs=1e-11))

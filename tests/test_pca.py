@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 import pytest
 from acm_rs import _plugin
-from backends import rust_only
+from backends import both_backends, rust_only, within
 from polars.exceptions import ComputeError
 from polars.testing import assert_frame_equal
 from scipy import stats
@@ -449,7 +449,7 @@ def test_what_was_learnt_is_shown() -> None:
 # --- both backends ---------------------------------------------------------------------------------------------------
 
 
-@rust_only
+@both_backends
 @pytest.mark.parametrize("scale", SCALES)
 def test_both_backends_agree(scale: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     frame = FRAME.with_columns(a=pl.when(pl.int_range(pl.len()) % 9 > 0).then("a"), still=pl.lit(3.0))
@@ -470,7 +470,7 @@ def test_both_backends_agree(scale: Any, monkeypatch: pytest.MonkeyPatch) -> Non
     parts, scores = results()
     monkeypatch.setattr(_plugin, "_LIBRARY", None)
     other_parts, other_scores = results()
-    assert_frame_equal(other_scores, scores, rel_tol=1e-9, abs_tol=1e-11)
+    assert_frame_equal(other_scores, scores, **within(rel=1e-9, abs=1e-11))
     for part, value in parts.items():
         if isinstance(value, list) and value and isinstance(value[0], float):
             np.testing.assert_allclose(other_parts[part], value, rtol=1e-9, atol=1e-12, err_msg=part)

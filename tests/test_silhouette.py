@@ -9,7 +9,7 @@ import polars as pl
 import polars.selectors as cs
 import pytest
 from acm_rs import _plugin
-from backends import rust_only
+from backends import both_backends, within
 from polars.exceptions import ComputeError
 from polars.testing import assert_frame_equal, assert_series_equal
 
@@ -114,7 +114,7 @@ def test_labels_of_any_kind() -> None:
     for labels in (names, names.cast(pl.Categorical), names.cast(pl.Enum(words)), pl.Series("label", OF - 5)):
         frame = FRAME.with_columns(labels)
         # as text, "-1" is a name like others; the order of names may change the last digits
-        assert_frame_equal(frame.select(acm.silhouette_samples(COLUMNS, "label")), expected, rel_tol=1e-12)
+        assert_frame_equal(frame.select(acm.silhouette_samples(COLUMNS, "label")), expected, **within(rel=1e-12))
 
 
 @every_metric
@@ -177,12 +177,10 @@ def test_groups_are_a_loop_over_them() -> None:
         assert_series_equal(over.filter(frame["asset"] == asset), own, check_names=False)
 
 
-@rust_only
+@both_backends
 @every_metric
 @pytest.mark.parametrize("scale", ["none", "standard", "robust"])
 def test_both_backends_agree(metric: Any, scale: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    if pl.__version__.startswith(("1.31.", "1.32.")):
-        pytest.skip("the Python backend needs Polars 1.33")
     row = pl.int_range(pl.len())
     frame = FRAME.with_columns(
         pl.when(row % 9 == 1).then(None).when(row % 9 == 2).then(-1).otherwise("label").alias("label"),
@@ -197,7 +195,7 @@ def test_both_backends_agree(metric: Any, scale: Any, monkeypatch: pytest.Monkey
 
     rust = both()
     monkeypatch.setattr(_plugin, "_LIBRARY", None)
-    assert_frame_equal(both(), rust, rel_tol=0, abs_tol=1e-9)
+    assert_frame_equal(both(), rust, **within(rel=0, abs=1e-9))
 
 
 @pytest.mark.parametrize("operation", [acm.silhouette, acm.silhouette_samples])
