@@ -359,6 +359,8 @@ def test_sixty_digits_agree(kind: str, scale: str) -> None:
     signs = np.sign((parts["components"] * exact["components"]).sum(axis=1))
     np.testing.assert_allclose(parts["components"] * signs[:, None], exact["components"], rtol=0, atol=ROUNDING)
 
+    assert len(parts_of(frame, 99, scale=scale)["eigenvalues"]) == min(exact["rank"], data.shape[1] - 1)
+
     model = frame.select(acm.pca_fit(frame.columns, k, scale=scale))  # type: ignore[arg-type]
     found = frame.select(acm.pca_scores(frame.columns, model)).unnest("pca_scores")
     distance = np.abs(exact["scores"]).max(axis=1, keepdims=True)
