@@ -39,6 +39,29 @@ pub fn quantile(x: &[f64], p: f64, scratch: &mut Vec<f64>) -> f64 {
     interpolate(lower, upper, h.fract())
 }
 
+/// The third quartile less the first (both of type 7) of the readings that are present; NaN if there is none.
+///
+/// Readings are subtracted before shares of them are taken, so that an offset which all have in common costs no digits.
+pub fn interquartile_range(x: &[f64], scratch: &mut Vec<f64>) -> f64 {
+    let n = present(x);
+    if n == 0 {
+        return f64::NAN;
+    }
+    let mut quartile = |p: f64| {
+        let h = (n - 1) as f64 * p;
+        let (lower, upper) = neighbours(x, n, h.floor() as usize, h.ceil() as usize, scratch);
+        (lower, upper, h.fract())
+    };
+    let (first, third) = (quartile(0.25), quartile(0.75));
+    let range = (third.0 - first.0) + ((third.1 - third.0) * third.2 - (first.1 - first.0) * first.2);
+    // two huge readings of unlike signs
+    if range.is_finite() {
+        range
+    } else {
+        interpolate(third.0, third.1, third.2) - interpolate(first.0, first.1, first.2)
+    }
+}
+
 fn present(x: &[f64]) -> usize {
     struct Present<'a>(&'a [f64]);
 

@@ -60,9 +60,11 @@ def scaling(cells: Floats, scale: str) -> tuple[Floats, Floats]:
         center = (cells * power).mean(axis=0) / power
         spread = std
     else:
-        center = np.median(cells * power, axis=0) / power
-        q1, q3 = np.quantile(cells * power, [0.25, 0.75], axis=0)
+        center = np.median(cells * power, axis=0)
+        # of the distances: an offset costs no digits
+        q1, q3 = np.quantile(cells * power - center, [0.25, 0.75], axis=0)
         spread = np.where(q3 > q1, np.minimum((q3 - q1) / power, np.finfo(float).max), std)
+        center = center / power
     return center, np.where(spread > 0, spread, 1.0)
 
 

@@ -48,7 +48,9 @@ def scaling(cells: Floats, scale: str) -> tuple[Floats, Floats]:
     reach = distance.max(axis=0)
     deviation = reach * np.sqrt(((distance / reach) ** 2).mean(axis=0))
     if scale == "robust":
-        lower, center, upper = np.quantile(cells, [0.25, 0.5, 0.75], axis=0)
+        center = np.median(cells, axis=0)
+        # of the distances: an offset costs no digits
+        lower, upper = np.quantile(cells - center, [0.25, 0.75], axis=0)
         spread = upper - lower
         deviation = np.where(spread > IQR_FLOOR * deviation, spread, deviation)
     if not (np.isfinite(center) & np.isfinite(deviation) & np.isfinite(1 / deviation)).all():

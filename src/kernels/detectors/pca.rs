@@ -36,7 +36,7 @@ use crate::kernels::linalg::gram::Gram;
 use crate::kernels::linalg::project::{finite, project, squares, subtract};
 use crate::kernels::matrix::{Matrix, Tile};
 use crate::kernels::parallel;
-use crate::kernels::selection::{median, quantile};
+use crate::kernels::selection::{interquartile_range, median};
 use crate::kernels::simd::{Kernel, LANES, Simd, dispatch};
 
 /// Smallest eigenvalue, in those of the largest, that one covariance gives to 1e-11.
@@ -152,7 +152,7 @@ impl Scaling {
             match scale {
                 Scale::Robust => {
                     let center = median(x, scratch);
-                    let range = quantile(x, 0.75, scratch) - quantile(x, 0.25, scratch);
+                    let range = interquartile_range(x, scratch);
                     // the deviation is at most the span, and takes three passes to know
                     let scale = if range > IQR_FLOOR * span(x) {
                         range

@@ -11,7 +11,7 @@ use crate::kernels::elementary::power_of_two_below;
 use crate::kernels::matrix::Matrix;
 use crate::kernels::parallel;
 use crate::kernels::params::ParamError;
-use crate::kernels::selection::{median, quantile};
+use crate::kernels::selection::{interquartile_range, median};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scaling {
@@ -51,9 +51,9 @@ impl Scale {
             Scaling::Robust => {
                 let x = matrix.column(j);
                 let center = median(x, scratch);
-                let (q1, q3) = (quantile(x, 0.25, scratch), quantile(x, 0.75, scratch));
+                let range = interquartile_range(x, scratch);
                 // of huge readings of unlike signs it may be too large for a number
-                let scale = if q3 > q1 { (q3 - q1).min(f64::MAX) } else { mean_and_std(x).1 };
+                let scale = if range > 0.0 { range.min(f64::MAX) } else { mean_and_std(x).1 };
                 (center, positive(scale))
             }
         });
