@@ -1,4 +1,5 @@
-//! Gaussian mixtures: small cases by hand, a twin straight from the definition, exact exponentials, hostile readings.
+//! Gaussian mixtures: small cases by hand, a twin straight from the definition, linfa as a second opinion, exact exponentials,
+//! hostile readings.
 
 use acm_rs::kernels::detectors::Score;
 use acm_rs::kernels::detectors::gmm::{Covariance, Error, Mixture, Output, Parameters, Params, Scorer, fit};
@@ -7,9 +8,11 @@ use acm_rs::kernels::elementary::{exp, power_of_two_below};
 use acm_rs::kernels::matrix::Matrix;
 use acm_rs::kernels::random::Stream;
 use acm_rs::kernels::simd::{Kernel, LANES, Simd, dispatch};
+use linfa::traits::{Fit as _, Predict as _};
+use linfa_clustering::GaussianMixtureModel;
 use num_bigint::BigInt;
 
-use crate::kmeans::{clusters, normal, pool, row, tile};
+use crate::kmeans::{clusters, normal, pool, records, row, tile};
 
 fn params(k: (usize, usize), covariance: Covariance, scaling: Scaling) -> Params {
     Params::new(k, covariance, scaling, 3, 100, 1e-3, 1e-3, 42).expect("valid parameters")
@@ -225,6 +228,76 @@ fn as_the_twin_from_given_parameters() {
                 assert_eq!(label[i], most as f64, "row {i}: {input}");
             }
         }
+    }
+}
+
+/// linfa starts from the moments of its own k-means clusters, which its k-means gives again from the same seed.
+fn start_of_linfa(data: &[f64], rows: usize, k: usize) -> Parameters {
+    let d = data.len() / rows;
+    let records = records(data, rows);
+    let kmeans = linfa_clustering::KMeans::params(k).fit(&records).expect("a fit");
+    let labels = kmeans.predict(&records);
+    let mut p = Parameters { weights: Vec::new(), means: Vec::new(), covariances: Vec::new() };
+    for c in 0..k {
+        let members: Table = (0..rows).filter(|&i| labels[i] == c).map(|i| row(data, rows, i)).collect();
+        let count = members.len() as f64;
+        let mean: Vec<f64> = (0..d).map(|j| members.iter().map(|x| x[j]).sum::<f64>() / count).collect();
+        for i in 0..d {
+            for j in 0..d {
+                let sum: f64 = members.iter().map(|x| (x[i] - mean[i]) * (x[j] - mean[j])).sum();
+                p.covariances.push(sum / count + if i == j { 1e-3 } else { 0.0 });
+            }
+        }
+        p.weights.push(count / rows as f64);
+        p.means.extend(mean);
+    }
+    p
+}
+
+#[test]
+fn as_linfa_from_its_start() {
+    for (seed, (rows, columns, k, apart)) in
+        [(200, 1, 2, 1.5), (300, 2, 3, 1.5), (500, 3, 4, 1.5), (400, 5, 2, 1.0), (900, 4, 5, 1.5), (250, 8, 3, 1.0)]
+            .into_iter()
+            .enumerate()
+    {
+        let data = clusters(100 + seed as u64, rows, columns, k, apart);
+        let linfa = GaussianMixtureModel::params(k)
+            .reg_covariance(1e-3)
+            .tolerance(1e-6)
+            .max_n_iterations(1000)
+            .fit(&records(&data, rows))
+            .expect("a fit");
+        let init = start_of_linfa(&data, rows, k);
+        let matrix = Matrix::new(&data, rows, columns);
+        let params =
+            Params::new((k, k), Covariance::Full, Scaling::None, 10, 1000, 1e-6, 1e-3, 42).expect("valid parameters");
+        let ours = fit(matrix, &params, Some(&init), &pool(2)).expect("a fit");
+        let input = format!("rows {rows}, columns {columns}, k {k}");
+        assert!(ours.iterations > 2 && ours.converged, "{input}: {} rounds", ours.iterations);
+        let theirs = Parameters {
+            weights: linfa.weights().to_vec(),
+            means: linfa.means().iter().copied().collect(),
+            covariances: linfa.covariances().iter().copied().collect(),
+        };
+        let p = &ours.parameters;
+        for (got, expected) in
+            [(&p.weights, &theirs.weights), (&p.means, &theirs.means), (&p.covariances, &theirs.covariances)]
+        {
+            assert_eq!(got.len(), expected.len());
+            for (got, expected) in got.iter().zip(expected) {
+                assert!((got - expected).abs() < 1e-9, "{got} {expected}: {input}");
+            }
+        }
+        let label = scores(&ours, &data, rows, Output::Label);
+        let expected = linfa.predict(&records(&data, rows));
+        assert!(label.iter().zip(&expected).all(|(&got, &expected)| got == expected as f64), "{input}");
+        // from our own starts the likelihood is no worse
+        let log_likelihood =
+            (0..rows).map(|i| log_sum(&logs(&theirs, Covariance::Full, &row(&data, rows, i)))).sum::<f64>()
+                / rows as f64;
+        let own = fit(matrix, &params, None, &pool(2)).expect("a fit").log_likelihood;
+        assert!(own >= log_likelihood, "{own} {log_likelihood}: {input}");
     }
 }
 

@@ -1,4 +1,5 @@
-//! HDBSCAN: small cases by hand, a twin that cuts the spanning tree from its longest edge on, new rows, hostile readings.
+//! HDBSCAN: small cases by hand, a twin that cuts the spanning tree from its longest edge on, petal-clustering as a second
+//! opinion, new rows, hostile readings.
 
 use acm_rs::kernels::detectors::Score;
 use acm_rs::kernels::detectors::scaling::Scaling;
@@ -7,6 +8,7 @@ use acm_rs::kernels::random::Stream;
 use acm_rs::kernels::regimes::hdbscan::points::Points;
 use acm_rs::kernels::regimes::hdbscan::spanning::{Spanning, spanning};
 use acm_rs::kernels::regimes::hdbscan::{Error, Hdbscan, Method, Params, Predictor, fit};
+use petal_clustering::{Fit as _, HDbscan};
 
 use crate::kmeans::{clusters, normal, pool, row, tile};
 
@@ -333,6 +335,72 @@ fn as_the_twin() {
             }
         }
     }
+}
+
+/// The clusters as lists of rows in order, and outlier scores, of petal-clustering, which counts a row among its own neighbours.
+fn petal(data: &[f64], rows: usize, of: Setting, boruvka: bool) -> (Vec<Vec<usize>>, Vec<f64>) {
+    let points = ndarray_petal::Array2::from_shape_fn((rows, data.len() / rows), |(i, j)| data[j * rows + i]);
+    let (min_samples, min_cluster_size) = (of.min_samples + 1, of.min_cluster_size);
+    let mut method = HDbscan { min_samples, min_cluster_size, boruvka, ..HDbscan::default() };
+    let (clusters, _, scores) = method.fit(&points, None);
+    let mut clusters: Vec<Vec<usize>> = clusters.into_values().collect();
+    clusters.iter_mut().for_each(|rows| rows.sort_unstable());
+    clusters.sort_unstable();
+    (clusters, scores)
+}
+
+/// All edges at the core distance of a row are equally long. petal-clustering removes them at once; here the longer pair
+/// goes first, and a row that leaves where its cluster starts belongs to it, where petal-clustering has noise.
+/// So the clusters are the same without such rows, unless a cluster ends where it starts.
+#[test]
+fn as_petal_but_for_rows_that_leave_at_the_start() {
+    let (mut equal, mut but_for_some, mut scored) = (0, 0, 0);
+    for seed in 0..24 {
+        let (rows, columns) = (100 + 37 * (seed as usize % 9), 1 + seed as usize % 4);
+        let data = blobs(seed, rows, columns, 3);
+        for (min_samples, min_cluster_size) in [(1, 5), (3, 12), (6, 10), (10, 20)] {
+            let of = Setting { min_samples, min_cluster_size, ..USUAL };
+            let model = fitted(&data, rows, of);
+            let mut ends = vec![f64::INFINITY; model.starts.len()];
+            for (c, &start) in model.starts.iter().enumerate() {
+                if let Some(parent) = model.parents[c] {
+                    ends[parent] = start;
+                }
+            }
+            (0..rows).for_each(|i| {
+                let end = &mut ends[model.row_clusters[i]];
+                *end = end.min(model.row_distances[i]);
+            });
+            if ends.iter().zip(&model.starts).any(|(end, start)| end == start) {
+                continue;
+            }
+            let at_start = |i: usize| {
+                usize::try_from(model.labels[i]).is_ok_and(|label| model.row_distances[i] == model.outer[label])
+            };
+            let mut ours: Vec<Vec<usize>> = (0..model.sizes.len() as i64)
+                .map(|label| (0..rows).filter(|&i| model.labels[i] == label && !at_start(i)).collect())
+                .collect();
+            ours.sort_unstable();
+            let what = format!("seed {seed}, {of:?}");
+            let (theirs, scores) = petal(&data, rows, of, true);
+            assert_eq!(ours, theirs, "{what}");
+            assert_eq!(ours, petal(&data, rows, of, false).0, "{what}");
+            if ours.len() > 1 {
+                equal += usize::from(!(0..rows).any(at_start));
+                but_for_some += usize::from((0..rows).any(at_start));
+            }
+            // the strength of a row in a cluster that does not fall apart is 1 less its outlier score
+            for i in (0..rows).filter(|&i| model.labels[i] >= 0 && !at_start(i)) {
+                let (cluster, parent) = (model.row_clusters[i], model.parents[model.row_clusters[i]]);
+                let chosen = parent.is_some_and(|parent| model.cluster_labels[parent] < 0);
+                if chosen && !model.parents.contains(&Some(cluster)) {
+                    close(1.0 - model.strengths[i], scores[i], &what);
+                    scored += 1;
+                }
+            }
+        }
+    }
+    assert!(equal >= 20 && but_for_some >= 20 && scored >= 2000, "{equal}, {but_for_some}, {scored}");
 }
 
 #[test]

@@ -1,10 +1,15 @@
-//! k-means: small cases by hand and by trying all partitions, a twin straight from the definition, hostile readings.
+//! k-means: small cases by hand and by trying all partitions, a twin straight from the definition, linfa as a second opinion,
+//! hostile readings.
 
 use acm_rs::kernels::detectors::Score;
 use acm_rs::kernels::detectors::scaling::{Scale, Scaling};
 use acm_rs::kernels::matrix::{Matrix, Tile};
 use acm_rs::kernels::random::Stream;
 use acm_rs::kernels::regimes::kmeans::{Error, KMeans, Nearest, Output, Params, fit, fit_scaled};
+use linfa::DatasetBase;
+use linfa::traits::{Fit as _, Predict as _};
+use linfa_clustering::KMeansInit;
+use ndarray::Array2;
 
 pub fn pool(threads: usize) -> rayon::ThreadPool {
     rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("threads")
@@ -28,6 +33,11 @@ pub fn clusters(seed: u64, rows: usize, columns: usize, k: usize, apart: f64) ->
 
 pub fn row(data: &[f64], rows: usize, i: usize) -> Vec<f64> {
     data.iter().skip(i).step_by(rows).copied().collect()
+}
+
+/// As linfa takes them.
+pub fn records(data: &[f64], rows: usize) -> DatasetBase<Array2<f64>, ndarray::Array1<()>> {
+    DatasetBase::from(Array2::from_shape_fn((rows, data.len() / rows), |(i, j)| data[j * rows + i]))
 }
 
 pub fn tile(data: &[f64], rows: usize, taken: std::ops::Range<usize>) -> Tile {
@@ -134,6 +144,74 @@ fn as_the_twin_from_given_centres() {
             assert!((model.inertia - inertia).abs() <= 1e-12 * inertia, "{} {inertia}: {input}", model.inertia);
         }
     }
+}
+
+/// linfa counts the centre of the round before among the rows of its cluster. Where it rests, that changes nothing.
+#[test]
+fn as_linfa_from_given_centres() {
+    for seed in 0..12 {
+        let (columns, k) = (2 + seed as usize % 5, 2 + seed as usize % 6);
+        let rows = 400;
+        let data = clusters(seed, rows, columns, k, 30.0);
+        let mut random = Stream::new(seed, 3);
+        // beside the row that lies farthest from those before: one in each cluster
+        let mut chosen = vec![row(&data, rows, 0)];
+        while chosen.len() < k {
+            let away = |i: &usize| {
+                let x = row(&data, rows, *i);
+                chosen.iter().map(|of| square(of, &x)).fold(f64::INFINITY, f64::min)
+            };
+            let farthest = (0..rows).max_by(|a, b| away(a).total_cmp(&away(b))).expect("a row");
+            chosen.push(row(&data, rows, farthest));
+        }
+        let init: Vec<f64> = chosen.concat().into_iter().map(|x| x + normal(&mut random)).collect();
+        let exact = Params::new(k, 1, 1000, 0.0, 42).expect("valid parameters");
+        let ours = fitted(&data, rows, &exact, Some(&init));
+        let linfa = linfa_clustering::KMeans::params(k)
+            .init_method(KMeansInit::Precomputed(Array2::from_shape_vec((k, columns), init).expect("k centres")))
+            .n_runs(1)
+            .max_n_iterations(1000)
+            .tolerance(1e-13)
+            .fit(&records(&data, rows))
+            .expect("a fit");
+        let input = format!("seed {seed}, columns {columns}, k {k}");
+        for (got, expected) in ours.centers.iter().zip(linfa.centroids()) {
+            assert!((got - expected).abs() < 1e-11, "{got} {expected}: {input}");
+        }
+        let centers: Vec<Vec<f64>> = ours.centers.chunks_exact(columns).map(<[f64]>::to_vec).collect();
+        assert_eq!(labels(&data, rows, &centers), linfa.predict(&records(&data, rows)).to_vec(), "{input}");
+        let inertia = linfa.inertia() * rows as f64;
+        assert!((ours.inertia - inertia).abs() <= 1e-12 * inertia, "{} {inertia}: {input}", ours.inertia);
+    }
+}
+
+/// Ten starts each end in some local minimum: now one and now the other finds the better, linfa more rarely and by less than 0.1 %.
+#[test]
+fn as_good_as_linfa_where_clusters_overlap() {
+    let mut differences = Vec::new();
+    for seed in 0..20 {
+        let (rows, columns, k) = (600, 2 + seed as usize % 4, 3 + seed as usize % 5);
+        let data = clusters(seed, rows, columns, k, 1.5);
+        let exact = Params::new(k, 10, 1000, 0.0, 42).expect("valid parameters");
+        let ours = fitted(&data, rows, &exact, None).inertia;
+        let linfa = linfa_clustering::KMeans::params(k)
+            .n_runs(10)
+            .max_n_iterations(1000)
+            .tolerance(1e-13)
+            .fit(&records(&data, rows))
+            .expect("a fit");
+        let theirs = linfa.inertia() * rows as f64;
+        let input = format!("seed {seed}, columns {columns}, k {k}");
+        assert!(ours <= 1.001 * theirs, "{ours} {theirs}: {input}");
+        differences.push(ours / theirs - 1.0);
+        // where linfa ended, nothing is to be gained
+        let centers: Vec<f64> = linfa.centroids().iter().copied().collect();
+        let again = fitted(&data, rows, &exact, Some(&centers)).inertia;
+        assert!((again - theirs).abs() <= 1e-12 * theirs, "{again} {theirs}: {input}");
+    }
+    assert!(differences.iter().sum::<f64>() <= 0.0, "{differences:?}");
+    let worse = differences.iter().filter(|&&of| of > 1e-12).count();
+    assert!(worse < differences.iter().filter(|&&of| of < -1e-12).count(), "{differences:?}");
 }
 
 /// Lloyd's iteration ends in a local minimum: of few rows nearly always the least of all.
