@@ -1,5 +1,6 @@
 //! Time per row of every kernel. The data is a random walk with noise, as a sensor that drifts; 5 % missing readings where the id
-//! says so. `cargo bench --no-default-features -- rolling/median` runs some of them, `-- --test` only checks.
+//! says so. Other crates race where they have the same: linfa's k-means and mixtures, petal-clustering's HDBSCAN.
+//! `cargo bench --no-default-features -- rolling/median` runs some of them, `-- --test` only checks.
 
 use std::hint::black_box;
 
@@ -24,6 +25,10 @@ use acm_rs::kernels::regimes::kmeans::{self, Nearest, Output};
 use acm_rs::kernels::regimes::smoothing::{About, Kinds, join_short_runs, mode_filter};
 use acm_rs::kernels::regimes::{hdbscan, silhouette, transients};
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use linfa::DatasetBase;
+use linfa::traits::Fit as _;
+use linfa_clustering::GaussianMixtureModel;
+use petal_clustering::{Fit as _, HDbscan};
 
 const ROWS: usize = 10_000;
 
@@ -242,7 +247,13 @@ fn isolation_forests(c: &mut Criterion) {
     group.finish();
 }
 
-/// Whole fits, on one thread.
+/// Rows of readings as linfa takes them.
+fn records(data: &[f64], rows: usize) -> DatasetBase<ndarray::Array2<f64>, ndarray::Array1<()>> {
+    let shape = (rows, data.len() / rows);
+    DatasetBase::from(ndarray::Array2::from_shape_fn(shape, |(i, j)| data[j * rows + i]))
+}
+
+/// Whole fits, on one thread. linfa ends by the same rules; its mixtures start from the best of ten k-means, ours from one.
 fn mixtures(c: &mut Criterion) {
     let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build().expect("a thread");
     let columns: Vec<f64> = (0..105).flat_map(|j| series_of(ROWS, 0, j)).collect();
@@ -254,6 +265,11 @@ fn mixtures(c: &mut Criterion) {
         let fit = || kmeans::fit(black_box(matrix(p)), &params, None, &pool).expect("a fit");
         assert!(fit().converged);
         group.bench_function(BenchmarkId::new("kmeans", format!("n={ROWS}/p={p}/k=4")), |b| b.iter(fit));
+        let records = records(&columns[..ROWS * p], ROWS);
+        let variance = records.records().var_axis(ndarray::Axis(0), 0.0).mean().expect("a column");
+        let linfa = linfa_clustering::KMeans::params(4).n_runs(10).tolerance((1e-4 * variance).sqrt());
+        let fit = || pool.install(|| linfa.fit(black_box(&records)).expect("a fit"));
+        group.bench_function(BenchmarkId::new("kmeans of linfa", format!("n={ROWS}/p={p}/k=4")), |b| b.iter(fit));
     }
     for (p, covariance) in [(105, Covariance::Diagonal), (10, Covariance::Full)] {
         let params = gmm::Params::new((3, 3), covariance, Scaling::Robust, 1, 100, 1e-3, 1e-3, 42);
@@ -263,6 +279,15 @@ fn mixtures(c: &mut Criterion) {
         group.bench_function(BenchmarkId::new(format!("gmm/{covariance:?}"), format!("n={ROWS}/p={p}/k=3")), |b| {
             b.iter(fit)
         });
+        if covariance == Covariance::Full {
+            let scale = Scale::fit(matrix(p), Scaling::Robust, &pool);
+            let mut scaled = vec![0.0; ROWS * p];
+            scaled.chunks_exact_mut(ROWS).enumerate().for_each(|(j, z)| scale.convert(j, matrix(p).column(j), z));
+            let records = records(&scaled, ROWS);
+            let linfa = GaussianMixtureModel::params(3).reg_covariance(1e-3).tolerance(1e-3);
+            let fit = || pool.install(|| linfa.fit(black_box(&records)).expect("a fit"));
+            group.bench_function(BenchmarkId::new("gmm of linfa/Full", format!("n={ROWS}/p={p}/k=3")), |b| b.iter(fit));
+        }
     }
     group.finish();
 }
@@ -315,6 +340,17 @@ fn clusters(c: &mut Criterion) {
         let fit = || hdbscan::fit(Matrix::new(black_box(&data), rows, p), &params, &pool).expect("a fit");
         assert_eq!(fit().sizes.len(), 4);
         group.bench_function(BenchmarkId::new("hdbscan", format!("n={rows}/p={p}")), |b| b.iter(fit));
+        if (rows, p) == (ROWS, 10) {
+            let points = ndarray_petal::Array2::from_shape_fn((rows, p), |(i, j)| data[j * rows + i]);
+            for (name, boruvka) in [("boruvka", true), ("prim", false)] {
+                // a row is one of its own neighbours
+                let (min_samples, min_cluster_size) = (11, 50);
+                let mut petal = HDbscan { min_samples, min_cluster_size, boruvka, ..HDbscan::default() };
+                let mut fit = || pool.install(|| petal.fit(black_box(&points), None).0.len());
+                let id = BenchmarkId::new(format!("hdbscan of petal/{name}"), format!("n={rows}/p={p}"));
+                group.bench_function(id, |b| b.iter(&mut fit));
+            }
+        }
         let labels: Vec<Option<u32>> = (0..rows).map(|i| Some((i % 4) as u32)).collect();
         for metric in [silhouette::Metric::Euclidean, silhouette::Metric::Squared] {
             if rows > ROWS && metric == silhouette::Metric::Euclidean {

@@ -28,6 +28,12 @@
 //!
 //! Cost: see `spanning`; the rest is `n log n`. All rows are scaled before and multiplied by a power of two, so that squares are
 //! numbers.
+//!
+//! Measured on one thread with AVX-512, processor time of a fit of 10,000 x 10, four clusters, `min_samples` 10 and
+//! `min_cluster_size` 50: 59 ms. petal-clustering 0.14.0 finds the same clusters in 1,650 ms by Boruvka's rounds, 28 times as
+//! long, and in 1,990 ms by Prim's algorithm, 34 times; it counts a row among its own neighbours (`min_samples` 11). So it is
+//! not used here; it is an oracle of the tests and races in the benches. Edges of equal reachability it removes at once: a
+//! row that leaves a cluster at the distance where the cluster starts is noise there, and belongs to the cluster here.
 
 pub mod hierarchy;
 pub mod points;
