@@ -22,15 +22,12 @@
 //! threads, several side by side; sums are taken in fixed pieces and added in their order, so that the result does not
 //! depend on threads.
 //!
-//! Measured on one core of a busy machine with AVX2, processor time of ten starts with k = 4, the least of seven runs:
-//! 10,000 x 10 in 16 ms and x 50 in 88 ms, where scikit-learn 1.9.1 takes 61 and 363.
-//! Tiles of 128 rows were slower for x 50 (192 ms where those of 64 took 142), those of 32 rows no faster: the eight rows of
-//! a vector lie in as many places of a tile as there are columns.
-//!
-//! With AVX-512, on the random walks of `benches/kernels.rs`, one thread, processor time: 12 ms and 57 ms; linfa-clustering
-//! 0.8.1, which ends by the same rule at the same inertia (to 4e-6), 62 and 288, five times as long; scikit-learn 31 and 70,
-//! and 59 and 413 where its threads are not held to one. So linfa is not used here; it is an oracle of the tests and races in
-//! the benches. It counts the old centre of a cluster among its rows.
+//! Measured on one thread with AVX-512, processor time of ten starts with k = 4 on the random walks of `benches/kernels.rs`:
+//! 10,000 x 10 in 12 ms and x 50 in 57 ms. scikit-learn 1.9.1, held to one thread, 31 and 70; linfa-clustering 0.8.1, which ends
+//! by the same rule at the same inertia (to 4e-6), 62 and 288. So linfa is not used here; it is an oracle of the tests and
+//! races in the benches. It counts the old centre of a cluster among its rows.
+//! Tiles of 128 rows were slower for x 50 (192 ms where those of 64 took 142, with AVX2), those of 32 rows no faster: the eight
+//! rows of a vector lie in as many places of a tile as there are columns.
 
 use std::fmt;
 
