@@ -161,7 +161,8 @@ impl Record<'_> {
 
     pub fn numbers(&self, part: &str) -> PolarsResult<Vec<f64>> {
         let values = self.list(part)?;
-        Ok(values.f64()?.iter().map(|v| v.unwrap_or(f64::NAN)).collect())
+        let values = values.f64()?.to_vec_null_aware();
+        Ok(values.left_or_else(|values| values.into_iter().map(|v| v.unwrap_or(f64::NAN)).collect()))
     }
 
     /// So many numbers, none of them missing.
@@ -173,7 +174,7 @@ impl Record<'_> {
 
     pub fn integers(&self, part: &str) -> PolarsResult<Vec<i64>> {
         let values = self.list(part)?;
-        values.i64()?.iter().collect::<Option<_>>().ok_or_else(|| self.damaged(part))
+        values.i64()?.to_vec_null_aware().left().ok_or_else(|| self.damaged(part))
     }
 
     pub fn texts(&self, part: &str) -> PolarsResult<Vec<String>> {

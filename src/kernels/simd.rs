@@ -11,6 +11,9 @@ use std::sync::OnceLock;
 /// Lanes of a vector on every level.
 pub const LANES: usize = 8;
 
+/// Lanes of a vector of 16-bit integers on every level.
+pub const SHORTS: usize = 32;
+
 /// Eight values in memory, where one load or store fetches them all: a vector that crosses the border of a cache line costs two.
 #[derive(Clone, Copy, Default)]
 #[repr(align(64))]
@@ -96,6 +99,15 @@ pub trait Simd: Arithmetic {
     fn bits(self, m: Self::M) -> u8;
     /// Lane j of vector i becomes lane i of vector j.
     fn transpose(self, a: [Self::V; LANES]) -> [Self::V; LANES];
+
+    /// 16-bit integers.
+    type W: Copy;
+
+    fn splat_short(self, a: i16) -> Self::W;
+    fn load_shorts(self, a: &[i16; SHORTS]) -> Self::W;
+    fn store_shorts(self, a: Self::W, out: &mut [i16; SHORTS]);
+    /// `right` where `at` is `here` and `rank` is above `cut`, else `at`.
+    fn descend(self, at: Self::W, rank: Self::W, cut: i16, here: i16, right: i16) -> Self::W;
 }
 
 /// Work that runs on eight lanes. `run` must be `#[inline(always)]`, so that it is compiled for the level chosen.
@@ -128,6 +140,7 @@ pub fn level() -> Level {
                 && is_x86_feature_detected!("popcnt");
             let avx512 = avx2
                 && is_x86_feature_detected!("avx512f")
+                && is_x86_feature_detected!("avx512bw")
                 && is_x86_feature_detected!("avx512dq")
                 && is_x86_feature_detected!("avx512vl");
             match forced.as_str() {
@@ -225,11 +238,6 @@ impl Tree {
         let last = nodes.len() - 1;
         assert!(nodes.iter().all(|node| (node.left as usize) < last + usize::from(node.key == u64::MAX)), "a child");
         Self { nodes, columns, steps }
-    }
-
-    /// How many nodes there are.
-    pub fn size(&self) -> usize {
-        self.nodes.len()
     }
 
     /// The leaves of the rows of a block, which holds the keys of a column's rows together.
@@ -433,11 +441,34 @@ impl Simd for Portable {
         }
         out
     }
+
+    type W = [i16; SHORTS];
+
+    #[inline(always)]
+    fn splat_short(self, a: i16) -> Self::W {
+        [a; SHORTS]
+    }
+    #[inline(always)]
+    fn load_shorts(self, a: &[i16; SHORTS]) -> Self::W {
+        *a
+    }
+    #[inline(always)]
+    fn store_shorts(self, a: Self::W, out: &mut [i16; SHORTS]) {
+        *out = a;
+    }
+    #[inline(always)]
+    fn descend(self, at: Self::W, rank: Self::W, cut: i16, here: i16, right: i16) -> Self::W {
+        let mut out = at;
+        for i in 0..SHORTS {
+            out[i] = if (at[i] == here) & (rank[i] > cut) { right } else { at[i] };
+        }
+        out
+    }
 }
 
 #[cfg(target_arch = "x86_64")]
 mod x86 {
-    use super::{Arithmetic, Kernel, LANES, Simd};
+    use super::{Arithmetic, Kernel, LANES, SHORTS, Simd};
     use std::arch::x86_64::*;
 
     // SAFETY: call only where the processor has AVX2 and the bit operations.
@@ -447,7 +478,7 @@ mod x86 {
     }
 
     // SAFETY: call only where the processor has these.
-    #[target_feature(enable = "avx2,bmi1,bmi2,lzcnt,popcnt,avx512f,avx512dq,avx512vl")]
+    #[target_feature(enable = "avx2,bmi1,bmi2,lzcnt,popcnt,avx512f,avx512bw,avx512dq,avx512vl")]
     pub unsafe fn run_avx512<K: Kernel>(kernel: K) -> K::Output {
         kernel.run(Avx512(()))
     }
@@ -607,6 +638,34 @@ mod x86 {
             }
             out
         }
+
+        type W = [__m256i; 2];
+
+        #[inline(always)]
+        fn splat_short(self, a: i16) -> Self::W {
+            // SAFETY: an `Avx2` exists only inside `run_avx2`.
+            unsafe { [_mm256_set1_epi16(a); 2] }
+        }
+        #[inline(always)]
+        fn load_shorts(self, a: &[i16; SHORTS]) -> Self::W {
+            // SAFETY: an `Avx2` exists only inside `run_avx2`; the slice has thirty-two values.
+            unsafe { [_mm256_loadu_si256(a.as_ptr().cast()), _mm256_loadu_si256(a.as_ptr().add(16).cast())] }
+        }
+        #[inline(always)]
+        fn store_shorts(self, a: Self::W, out: &mut [i16; SHORTS]) {
+            // SAFETY: an `Avx2` exists only inside `run_avx2`; the slice has thirty-two values.
+            unsafe {
+                _mm256_storeu_si256(out.as_mut_ptr().cast(), a[0]);
+                _mm256_storeu_si256(out.as_mut_ptr().add(16).cast(), a[1]);
+            }
+        }
+        #[inline(always)]
+        fn descend(self, at: Self::W, rank: Self::W, cut: i16, here: i16, right: i16) -> Self::W {
+            let (cut, here, right) = (self.splat_short(cut), self.splat_short(here), self.splat_short(right));
+            let (above, stands) = (halves!(_mm256_cmpgt_epi16, rank, cut), halves!(_mm256_cmpeq_epi16, at, here));
+            let moves = halves!(_mm256_and_si256, above, stands);
+            halves!(_mm256_blendv_epi8, at, right, moves)
+        }
     }
 
     /// For each mask of four lanes, the halves of the lanes where it is true, in their order, and then others.
@@ -751,6 +810,27 @@ mod x86 {
                 out[first + 6] = wide!(_mm512_shuffle_f64x2::<0xdd>(ab, cd));
             }
             out
+        }
+
+        type W = __m512i;
+
+        #[inline(always)]
+        fn splat_short(self, a: i16) -> Self::W {
+            wide!(_mm512_set1_epi16(a))
+        }
+        #[inline(always)]
+        fn load_shorts(self, a: &[i16; SHORTS]) -> Self::W {
+            wide!(_mm512_loadu_epi16(a.as_ptr()))
+        }
+        #[inline(always)]
+        fn store_shorts(self, a: Self::W, out: &mut [i16; SHORTS]) {
+            wide!(_mm512_storeu_epi16(out.as_mut_ptr(), a))
+        }
+        #[inline(always)]
+        fn descend(self, at: Self::W, rank: Self::W, cut: i16, here: i16, right: i16) -> Self::W {
+            let above = wide!(_mm512_cmpgt_epi16_mask(rank, self.splat_short(cut)));
+            let moves = wide!(_mm512_mask_cmpeq_epi16_mask(above, at, self.splat_short(here)));
+            wide!(_mm512_mask_mov_epi16(at, moves, self.splat_short(right)))
         }
     }
 }

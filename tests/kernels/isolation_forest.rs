@@ -170,14 +170,32 @@ fn scores_are_those_of_the_naive_walk() {
     }
 }
 
+/// More thresholds of one column than 16 bits tell apart.
+#[test]
+fn many_thresholds_of_a_column_are_told_apart() {
+    let rows = 2_000;
+    let data = uniforms(rows, 1, 4);
+    let forest = grow(&data, rows, 1, 1_000, 256, 2);
+    let inner = forest.child.iter().filter(|&&child| child > 0).count();
+    assert!(inner > 1 << 16, "{inner} thresholds");
+    for (i, got) in score(&forest, &data, rows, 1, TILE_ROWS).iter().enumerate() {
+        let expected = naive(&forest, &row(&data, rows, i));
+        assert!((got - expected).abs() <= TOLERANCE, "row {i}: {got} {expected}");
+    }
+}
+
 #[test]
 fn a_score_depends_on_its_row_alone() {
-    let (rows, columns) = (300, 7);
+    let (rows, columns) = (900, 7);
     let data = normals(rows, columns, 5);
-    let forest = grow(&data, rows, columns, 50, 256, 1);
-    let whole = score(&forest, &data, rows, columns, TILE_ROWS);
-    for tile_rows in [1, 2, 7, 8, 9, 16, 17, 100, 300] {
-        assert_eq!(bits(&score(&forest, &data, rows, columns, tile_rows)), bits(&whole), "tiles of {tile_rows} rows");
+    // small trees are compared with, large ones walked
+    for max_samples in [256, 800] {
+        let forest = grow(&data, rows, columns, 50, max_samples, 1);
+        let whole = score(&forest, &data, rows, columns, TILE_ROWS);
+        for tile_rows in [1, 2, 7, 8, 9, 16, 17, 100, 300] {
+            let parts = score(&forest, &data, rows, columns, tile_rows);
+            assert_eq!(bits(&parts), bits(&whole), "psi = {max_samples}, tiles of {tile_rows} rows");
+        }
     }
 }
 
@@ -404,7 +422,7 @@ fn refused_parameters_name_themselves() {
 #[test]
 fn damaged_lists_are_refused() {
     type Damage = fn(&mut Forest);
-    let cases: [(Damage, &str); 12] = [
+    let cases: [(Damage, &str); 13] = [
         (|f| f.feature.truncate(5), "different lengths"),
         (|f| f.value.push(0.0), "different lengths"),
         (|f| f.start.clear(), "no first tree"),
@@ -416,6 +434,7 @@ fn damaged_lists_are_refused() {
         (|f| f.feature[2] = 2, "lacks"),
         (|f| f.child[2] = 1, "no children"),
         (|f| f.child[2] = 4, "no children"),
+        (|f| f.child[1] = 3, "the same child"),
         (|f| f.sample_size = 0, "drew no rows"),
     ];
     for (damage, expected) in cases {
