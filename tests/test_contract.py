@@ -52,7 +52,7 @@ REGISTRY = {
         own=({"bands": BANDS}, {"sampling_hz": 0.1, "min_samples": 3}), fields=("energy",), durations=False
     ),
     "rolling_features": Operation(
-        own=({"bands": BANDS, "sampling_hz": 2.0}, {"clip": 1.5, "scale_floor": 2.0}),
+        own=({"bands": BANDS, "sampling_hz": 2.0}, {"clip": 1.5, "scale_floor": 2.0}, {"features": None}),
         fields=("med", "mad", "mean", "std", "slope", "skew", "kurt", "energy", "rz"),
     ),
 }

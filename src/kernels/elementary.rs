@@ -47,6 +47,21 @@ pub fn exp<S: Simd>(s: S, x: S::V) -> S::V {
     s.keep(inside, s.mul(e, s.load(&power)))
 }
 
+/// `1 / sqrt(x)` of a positive normal number between 1e-300 and 1e300, to within two units in the last place; anything for others.
+///
+/// Half the exponent, negated, by integer arithmetic on the bits (Lomont 2003), then Newton's steps, which square the relative error of
+/// 3.5 percent four times. Division and square root of the processor were two fifths of the preparation of rolling correlations (AVX-512).
+#[inline(always)]
+pub fn inverse_sqrt<S: Simd>(s: S, x: S::V) -> S::V {
+    let guess = s.to_array(x).map(|v| f64::from_bits(0x5fe6_eb50_c7b5_37a9_u64.wrapping_sub(v.to_bits() >> 1)));
+    let half = s.mul(x, s.splat(0.5));
+    let mut y = s.load(&guess);
+    for _ in 0..4 {
+        y = s.mul(y, s.sub(s.splat(1.5), s.mul(s.mul(half, y), y)));
+    }
+    y
+}
+
 /// The power of two that brings numbers of up to this size below 1, as far as it is a normal number itself. Multiplying by it
 /// rounds nothing, so squares can be added without overflow.
 pub fn power_of_two_below(largest: f64) -> f64 {

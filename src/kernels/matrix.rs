@@ -1,5 +1,6 @@
 //! Rows by columns of `f64`, column by column in memory: what fits learn from and what scores are computed of.
 
+use crate::kernels::parallel;
 use crate::kernels::simd::LANES;
 
 /// A borrowed matrix; cell (i, j) lies at `j * rows + i`.
@@ -116,18 +117,29 @@ pub struct Tiles {
 
 impl Tiles {
     /// `convert(j, column, out)` writes the cells of column j that go with some rows of it.
-    pub fn new(matrix: Matrix<'_>, convert: impl Fn(usize, &[f64], &mut [f64])) -> Self {
+    pub fn new(
+        matrix: Matrix<'_>,
+        pool: &rayon::ThreadPool,
+        convert: impl Fn(usize, &[f64], &mut [f64]) + Sync,
+    ) -> Self {
         let (rows, columns) = (matrix.rows(), matrix.columns());
         let mut tiles = Self { data: vec![0.0; rows.next_multiple_of(LANES) * columns], rows, columns };
-        for t in 0..tiles.len() {
-            let (from, Cells { rows, stride, .. }) = (t * FIT_ROWS, tiles.get(t));
-            for j in 0..columns {
-                let at = from * columns + j * stride;
-                convert(j, &matrix.column(j)[from..from + rows], &mut tiles.data[at..at + rows]);
-                let last = tiles.data[at + rows - 1];
-                tiles.data[at + rows..at + stride].fill(last);
-            }
-        }
+        let parts = tiles.data.chunks_mut(FIT_ROWS * columns.max(1));
+        parallel::each(
+            pool,
+            parts,
+            rows * columns,
+            || (),
+            |(), t, tile| {
+                let from = t * FIT_ROWS;
+                let rows = (rows - from).min(FIT_ROWS);
+                for (j, column) in tile.chunks_exact_mut(tile.len() / columns).enumerate() {
+                    convert(j, &matrix.column(j)[from..from + rows], &mut column[..rows]);
+                    let last = column[rows - 1];
+                    column[rows..].fill(last);
+                }
+            },
+        );
         tiles
     }
 

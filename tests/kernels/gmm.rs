@@ -4,7 +4,7 @@
 use acm_rs::kernels::detectors::Score;
 use acm_rs::kernels::detectors::gmm::{Covariance, Error, Mixture, Output, Parameters, Params, Scorer, fit};
 use acm_rs::kernels::detectors::scaling::{Scale, Scaling};
-use acm_rs::kernels::elementary::{exp, power_of_two_below};
+use acm_rs::kernels::elementary::{exp, inverse_sqrt, power_of_two_below};
 use acm_rs::kernels::matrix::Matrix;
 use acm_rs::kernels::random::Stream;
 use acm_rs::kernels::simd::{Kernel, LANES, Simd, dispatch};
@@ -521,6 +521,41 @@ fn exponentials_to_the_last_place() {
     assert!(worst > 0.4, "at least the rounding: {worst}");
     let far = dispatch(Exp([-708.1, -1e10, f64::NEG_INFINITY, f64::NAN, 0.0, -0.0, -1e-30, -709.0]));
     assert_eq!(far, [0.0, 0.0, 0.0, 0.0, 1.0, 1.0, 1.0, 0.0]);
+}
+
+struct InverseSqrt([f64; LANES]);
+
+impl Kernel for InverseSqrt {
+    type Output = [f64; LANES];
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) -> [f64; LANES] {
+        s.to_array(inverse_sqrt(s, s.load(&self.0)))
+    }
+}
+
+/// `y` lies within two units of `1 / sqrt(x)` if `x y'^2` passes 1 on the way from two units below it to two above.
+#[test]
+fn inverse_square_roots_to_two_last_places() {
+    let mut random = Stream::new(2, 0);
+    let mut arguments = vec![1.0, 2.0, 3.0, 4.0, 0.25, 1e300, 1e-300, 1.0_f64.next_down()];
+    arguments.extend((0..8_000).map(|i| (1.0 + random.uniform()) * 2.0_f64.powi(i % 1_900 - 950)));
+    // a whole number, and the power of two that it counts in
+    let whole = |v: f64| {
+        let exponent = (v.to_bits() >> 52) as i64 - 1075;
+        (BigInt::from(v.to_bits() & ((1 << 52) - 1) | 1 << 52), exponent)
+    };
+    let is_below = |x: f64, y: f64| {
+        let ((x, p), (y, q)) = (whole(x), whole(y));
+        (x * &y * &y) < BigInt::from(1) << usize::try_from(-p - 2 * q).expect("about 1")
+    };
+    for chunk in arguments.chunks_exact(LANES) {
+        let got = dispatch(InverseSqrt(chunk.try_into().expect("eight values")));
+        for (&x, y) in chunk.iter().zip(got) {
+            let (low, high) = (y.next_down().next_down(), y.next_up().next_up());
+            assert!(is_below(x, low) && !is_below(x, high), "1 / sqrt({x:e}) = {y:e}");
+        }
+    }
 }
 
 #[test]

@@ -201,11 +201,13 @@ pub fn fit(
         check_init(init, params, columns)?;
     }
     let scale = Scale::fit(matrix, params.scaling, pool);
-    let tiles = Tiles::new(matrix, |j, x, out| scale.convert(j, x, out));
-    if !(0..tiles.len()).all(|t| tiles.get(t).data.iter().all(|z| z.abs() <= LARGEST)) {
+    let tiles = Tiles::new(matrix, pool, |j, x, out| scale.convert(j, x, out));
+    let moderate = |t: usize| tiles.get(t).data.iter().all(|z| z.abs() <= LARGEST);
+    if parallel::map(pool, tiles.len(), rows * columns, || (), |(), t| moderate(t)).contains(&false) {
         return Err(Error::TooLarge);
     }
-    let em = Em { tiles: &tiles, params, pool, variance: mean_variance(&tiles) };
+    let variance = if init.is_some() { 0.0 } else { mean_variance(&tiles, pool) };
+    let em = Em { tiles: &tiles, params, pool, variance };
     let mut best: Option<Mixture> = None;
     let mut tried = Vec::new();
     for k in params.least..=params.most {
@@ -267,7 +269,7 @@ fn check_init(init: &Parameters, params: &Params, columns: usize) -> Result<(), 
 }
 
 /// Of the columns, each in two passes.
-fn mean_variance(tiles: &Tiles) -> f64 {
+fn mean_variance(tiles: &Tiles, pool: &rayon::ThreadPool) -> f64 {
     let n = tiles.rows() as f64;
     let sum = |j: usize, f: &dyn Fn(f64) -> f64| -> f64 {
         let part = |t: usize| -> f64 {
@@ -280,7 +282,9 @@ fn mean_variance(tiles: &Tiles) -> f64 {
         let mean = sum(j, &|z| z) / n;
         sum(j, &|z| (z - mean) * (z - mean)) / n
     };
-    (0..tiles.columns()).map(variance).sum::<f64>() / tiles.columns() as f64
+    let columns = tiles.columns();
+    let variances = parallel::map(pool, columns, tiles.rows() * columns, || (), |(), j| variance(j));
+    variances.iter().sum::<f64>() / columns as f64
 }
 
 struct Run {
@@ -295,6 +299,7 @@ struct Em<'a> {
     tiles: &'a Tiles,
     params: &'a Params,
     pool: &'a rayon::ThreadPool,
+    /// Of the readings, which the k-means start asks for.
     variance: f64,
 }
 
@@ -686,8 +691,9 @@ fn moments<S: Simd>(
 ) {
     let columns = cells.data.len() / cells.stride;
     let k = means.len() / columns;
-    // two by two: their sums fit the registers of AVX2
-    for_groups!(2, k, |first, K| {
+    // as many as have room in the registers for two sums and a mean each
+    let together = if S::REGISTERS > 3 * GROUP { GROUP } else { 2 };
+    for_groups!(together, k, |first, K| {
         let shares: [&[f64]; K] =
             std::array::from_fn(|c| &responsibilities[(first + c) * cells.stride..(first + c + 1) * cells.stride]);
         for (j, column) in cells.data.chunks_exact(cells.stride).enumerate() {

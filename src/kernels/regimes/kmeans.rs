@@ -123,12 +123,13 @@ pub fn fit(
         return Err(Error::Start { got: init.len(), k, columns });
     }
     let largest = |x: &[f64]| x.iter().fold(0.0_f64, |most, v| v.abs().max(most));
-    let power = power_of_two_below(
-        largest(init.unwrap_or(&[])).max((0..columns).map(|j| largest(matrix.column(j))).fold(0.0, f64::max)),
-    );
+    let summary = |j: usize| (largest(matrix.column(j)), mean_and_std(matrix.column(j)));
+    let summaries = parallel::map(pool, columns, rows * columns, || (), |(), j| summary(j));
+    let power =
+        power_of_two_below(summaries.iter().map(|(most, _)| *most).fold(largest(init.unwrap_or(&[])), f64::max));
     let (shift, std): (Vec<f64>, Vec<f64>) =
-        (0..columns).map(|j| mean_and_std(matrix.column(j))).map(|(mean, std)| (mean * power, std * power)).unzip();
-    let tiles = Tiles::new(matrix, |j, x, out| {
+        summaries.iter().map(|(_, (mean, std))| (mean * power, std * power)).unzip();
+    let tiles = Tiles::new(matrix, pool, |j, x, out| {
         out.iter_mut().zip(x).for_each(|(out, x)| *out = x * power - shift[j]);
     });
     let variance = std.iter().map(|std| std * std).sum::<f64>() / columns as f64;

@@ -229,22 +229,28 @@ pub fn fit(matrix: Matrix<'_>, params: &Params, pool: &ThreadPool) -> Result<Reg
             ));
         }
     };
-    let scratch = &mut Vec::new();
-    for c in 0..model.sizes.len() {
-        let is_own = |label: &f64| *label == c as f64;
-        let own: Vec<f64> = regime_of
-            .iter()
-            .zip(&distances)
-            .filter(|(label, _)| is_own(label))
-            .map(|(_, distance)| *distance)
-            .collect();
-        model.limits[c] = quantile(&own, params.distance_percentile / 100.0, scratch);
-        for j in 0..p {
-            let members = matrix.column(j).iter().zip(&regime_of).filter(|(_, label)| is_own(label));
-            // shares, which do not overflow
-            model.centers.push(members.map(|(v, _)| v / own.len() as f64).sum::<f64>());
-        }
+    let k = model.sizes.len();
+    let mut own = vec![Vec::new(); k];
+    for (label, distance) in regime_of.iter().zip(&distances).filter(|(label, _)| !label.is_nan()) {
+        own[*label as usize].push(*distance);
     }
+    let scratch = &mut Vec::new();
+    model.limits = own.iter().map(|own| quantile(own, params.distance_percentile / 100.0, scratch)).collect();
+    let means = parallel::map(
+        pool,
+        p,
+        n * p,
+        || (),
+        |(), j| {
+            let mut means = vec![0.0; k];
+            for (v, label) in matrix.column(j).iter().zip(&regime_of).filter(|(_, label)| !label.is_nan()) {
+                // shares, which do not overflow
+                means[*label as usize] += v / model.sizes[*label as usize] as f64;
+            }
+            means
+        },
+    );
+    model.centers = (0..k).flat_map(|c| means.iter().map(move |means| means[c])).collect();
     model.labels = (0..model.sizes.len() as i64).collect();
     Ok(model)
 }

@@ -20,6 +20,7 @@
 use rayon::ThreadPool;
 
 use super::{HUGE, Row, TINY, direct, interleave};
+use crate::kernels::elementary::inverse_sqrt;
 use crate::kernels::features::rolling::{Sink, Source};
 use crate::kernels::parallel;
 use crate::kernels::simd::{Kernel, LANES, Lanes, Simd, dispatch};
@@ -157,7 +158,13 @@ impl Prepare<'_> {
             count_equal::<S, MISSING>(s, row, &mut last, &mut equal);
         }
         for (b, rows) in tile.blocks() {
-            let anchor = s.load(&side.anchors(w, b, rows));
+            let anchor = match side.raw[b * w..(b + 1) * w].last_chunk::<3>() {
+                Some(last) if !MISSING => {
+                    let [c, b, a] = last.each_ref().map(|row| s.load(row));
+                    s.min(s.max(a, b), s.max(s.min(a, b), c))
+                }
+                _ => s.load(&side.anchors(w, b, rows)),
+            };
             let raw = &side.raw[b * w..(b + 1) * w + rows];
             let values = &mut side.values[b * 2 * w..][..w + rows];
             let present = &mut side.present[b * 2 * w..][..w + rows];
@@ -208,7 +215,7 @@ impl Prepare<'_> {
                 let mean = s.mul(total, per_n);
                 let spread = s.sub(total_squares, s.mul(total, mean));
                 let ok = usable(s, total, mean, spread, kappa, tiny, huge);
-                let inverse = s.div(one, s.sqrt(spread));
+                let inverse = inverse_sqrt(s, spread);
                 let bad = s.select(constant, zero, s.sub(one, s.keep(ok, one)));
                 worst = s.max(worst, bad);
                 let at = b * w + j;
@@ -611,7 +618,7 @@ impl Pairs<'_> {
             let (mean_x, mean_y) = (s.mul(sx, per_n), s.mul(sy, per_n));
             let (vx, vy) = (s.sub(sxx, s.mul(sx, mean_x)), s.sub(syy, s.mul(sy, mean_y)));
             let product = s.sub(sxy, s.mul(s.mul(sx, sy), per_n));
-            let r = s.mul(product, s.mul(s.div(one, s.sqrt(vx)), s.div(one, s.sqrt(vy))));
+            let r = s.mul(product, s.mul(inverse_sqrt(s, vx), inverse_sqrt(s, vy)));
             let r = s.add(s.min(one, s.max(s.splat(-1.0), r)), zero);
             // too few readings, or none that differ
             let constant = s.max(s.splat(x.constant[b * w + j][lane]), s.load(&y.constant[b * w + j]));

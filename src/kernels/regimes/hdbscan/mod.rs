@@ -45,6 +45,7 @@ use crate::kernels::detectors::Score;
 use crate::kernels::detectors::scaling::{Scale, Scaling};
 use crate::kernels::elementary::power_of_two_below;
 use crate::kernels::matrix::{Matrix, Tile};
+use crate::kernels::parallel;
 use crate::kernels::params::{ParamError, check, number};
 use crate::kernels::simd::{Kernel, LANES, Simd, dispatch};
 
@@ -153,7 +154,8 @@ pub fn fit(matrix: Matrix<'_>, params: &Params, pool: &rayon::ThreadPool) -> Res
     }
     let scale = Scale::fit(matrix, params.scaling, pool);
     let mut train = vec![0.0; rows * columns];
-    train.chunks_exact_mut(rows).enumerate().for_each(|(j, z)| scale.convert(j, matrix.column(j), z));
+    let parts = train.chunks_exact_mut(rows);
+    parallel::each(pool, parts, rows * columns, || (), |(), j, z| scale.convert(j, matrix.column(j), z));
     let power = power_for(&train);
     if !train.iter().all(|v| v.is_finite()) {
         return Err(Error::Huge);
@@ -211,7 +213,7 @@ pub fn fit(matrix: Matrix<'_>, params: &Params, pool: &rayon::ThreadPool) -> Res
         sizes: chosen.iter().map(|&c| members[c].0).collect(),
         outer: chosen.iter().map(|&c| unit(reach(c))).collect(),
         persistence: chosen.iter().map(persistence).collect(),
-        centers: centers(matrix, &labels, chosen.len()),
+        centers: centers(matrix, &labels, chosen.len(), pool),
         relative_validity: relative_validity(&edges, &distances, &labels, chosen.len()),
         inner: inner.iter().map(|&d| unit(d)).collect(),
         train,
@@ -235,24 +237,29 @@ fn strength(label: i64, distance: f64, inner: &[f64]) -> f64 {
 }
 
 /// Means as differences to a row of the cluster.
-fn centers(matrix: Matrix<'_>, labels: &[i64], clusters: usize) -> Vec<f64> {
-    let mut centers = vec![0.0; clusters * matrix.columns()];
-    for j in 0..matrix.columns() {
-        let mut means = vec![(0.0, 0.0, 0.0); clusters];
-        for (&label, &x) in labels.iter().zip(matrix.column(j)).filter(|(label, _)| **label >= 0) {
-            let (first, mean, count) = &mut means[label as usize];
-            if *count == 0.0 {
-                *first = x;
+fn centers(matrix: Matrix<'_>, labels: &[i64], clusters: usize, pool: &rayon::ThreadPool) -> Vec<f64> {
+    let (rows, columns) = (matrix.rows(), matrix.columns());
+    let centers = parallel::map(
+        pool,
+        columns,
+        rows * columns,
+        || (),
+        |(), j| {
+            let mut means = vec![(0.0, 0.0, 0.0); clusters];
+            for (&label, &x) in labels.iter().zip(matrix.column(j)).filter(|(label, _)| **label >= 0) {
+                let (first, mean, count) = &mut means[label as usize];
+                if *count == 0.0 {
+                    *first = x;
+                }
+                *count += 1.0;
+                // halves, because the difference of two huge readings does not fit
+                *mean += ((x / 2.0 - *first / 2.0) - *mean) / *count;
             }
-            *count += 1.0;
-            // halves, because the difference of two huge readings does not fit
-            *mean += ((x / 2.0 - *first / 2.0) - *mean) / *count;
-        }
-        for (label, (first, mean, _)) in means.into_iter().enumerate() {
-            centers[label * matrix.columns() + j] = first + 2.0 * mean;
-        }
-    }
-    centers
+            means
+        },
+    );
+    let center = |(first, mean, _): (f64, f64, f64)| first + 2.0 * mean;
+    (0..clusters).flat_map(|label| centers.iter().map(move |means| center(means[label]))).collect()
 }
 
 fn relative_validity(edges: &[Edge], distances: &[f64], labels: &[i64], clusters: usize) -> f64 {

@@ -65,20 +65,20 @@ impl Nearest {
 
     #[inline(always)]
     pub fn insert(&mut self, square: f64, place: usize) {
-        if self.squares.len() == self.wanted {
-            self.squares.pop();
-            self.places.pop();
+        if self.squares.len() < self.wanted {
+            self.squares.push(square);
+            self.places.push(place as u32);
         }
-        let mut at = self.squares.len();
-        self.squares.push(square);
-        self.places.push(place as u32);
-        while at > 0 && self.squares[at - 1] > square {
-            self.squares[at] = self.squares[at - 1];
-            self.places[at] = self.places[at - 1];
+        // the last, which is the farthest where the list is full, gives way
+        let (squares, places) = (self.squares.as_mut_slice(), self.places.as_mut_slice());
+        let mut at = squares.len() - 1;
+        while at > 0 && squares[at - 1] > square {
+            squares[at] = squares[at - 1];
+            places[at] = places[at - 1];
             at -= 1;
         }
-        self.squares[at] = square;
-        self.places[at] = place as u32;
+        squares[at] = square;
+        places[at] = place as u32;
     }
 }
 
@@ -265,11 +265,15 @@ impl Points {
             for (q, found) in found.iter_mut().enumerate() {
                 if let Some(squares) = self.squares_of(s, node, walk, q, found.limit().next_down()) {
                     for (v, squares) in squares.into_iter().enumerate() {
-                        if !s.any(s.lt(squares, s.splat(found.limit()))) {
+                        let mut near = s.bits(s.lt(squares, s.splat(found.limit())));
+                        if near == 0 {
                             continue;
                         }
-                        for (lane, square) in s.to_array(squares).into_iter().enumerate() {
-                            let place = (self.nodes[node].from + v) * LANES + lane;
+                        let squares = s.to_array(squares);
+                        while near != 0 {
+                            let lane = near.trailing_zeros() as usize;
+                            near &= near - 1;
+                            let (square, place) = (squares[lane], (self.nodes[node].from + v) * LANES + lane);
                             if square < found.limit() && place != skip.wrapping_add(q) && place < self.rows() {
                                 found.insert(square, place);
                             }

@@ -340,11 +340,14 @@ impl Boruvka<'_> {
             let reach = s.max(s.max(s.load(&self.cores[v]), s.splat(core)), squares);
             let inside = s.eq(s.load(&self.lanes[v]), s.splat(f64::from(own)));
             let reach = s.select(inside, s.splat(f64::INFINITY), reach);
-            if !s.any(s.le(reach, s.splat(best.reach))) {
+            let mut near = s.bits(s.le(reach, s.splat(best.reach)));
+            if near == 0 {
                 continue;
             }
             let (reach, squares) = (s.to_array(reach), s.to_array(squares));
-            for lane in 0..LANES {
+            while near != 0 {
+                let lane = near.trailing_zeros() as usize;
+                near &= near - 1;
                 if reach[lane] > best.reach || reach[lane] == f64::INFINITY {
                     continue;
                 }
