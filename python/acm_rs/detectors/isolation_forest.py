@@ -135,7 +135,8 @@ def isolation_forest_score(
 
     Notes
     -----
-    Row by row: it streams. Cost: a walk down every tree, about 8 nodes with 256 rows per tree. Missing cells are
+    Row by row: it streams. Cost: with up to 256 leaves per tree a comparison
+    with every node, 32 rows at once; with more a walk down every tree. Missing cells are
     replaced by the medians of the model. Forests of scikit-learn come in by
     `IsolationForestModel.from_sklearn`; the score is its ``score_samples`` with the sign turned.
 
