@@ -328,6 +328,18 @@ def test_the_layout_in_memory_does_not_matter(case: Case | Trained, layout: str)
         assert_frame_equal(other.select(case(columns)), FRAME.select(case(columns)), check_exact=True)
 
 
+@pytest.mark.parametrize("case", [case for case in TRAINED if case.fit not in {None, "ar1_fit"}], ids=str)
+def test_a_row_scores_alone_as_among_others(case: Trained) -> None:
+    """Eleven columns: sums of so many are taken in another order where rows are added side by side."""
+    rng = np.random.default_rng(11)
+    frame = pl.DataFrame({f"x{i}": rng.normal(size=120) + i for i in range(11)})
+    assert case.fit is not None
+    model = frame.select(getattr(acm, case.fit)(frame.columns, **FITS[case.fit]))
+    score = getattr(acm, case.operation)(frame.columns, model=model, **case.parameters)
+    alone = pl.concat([frame[row].select(score) for row in range(0, 120, 7)])
+    assert_frame_equal(alone, frame.select(score)[::7], check_exact=True)
+
+
 def test_thousands_of_chunks() -> None:
     frame = make_frame(4000)
     many = chunked(frame, 1)

@@ -17,6 +17,7 @@ from acm_rs.fallback import models
 from acm_rs.fallback._io import Floats
 from acm_rs.fallback._registry import Dtype, Field, operation
 from acm_rs.fallback.models import FLAG, INTEGER, INTEGERS, LEARNT, NUMBER, NUMBERS, TEXT, Kind
+from acm_rs.fallback.pca import project, total
 
 KIND = Kind(
     "gmm",
@@ -230,8 +231,8 @@ def _logs(model: dict[str, Any], cells: Floats) -> Floats:
         if factor.ndim == 1:
             y, determinant = difference / factor, np.log(factor).sum()
         else:
-            y, determinant = difference @ np.linalg.inv(factor).T, np.log(np.diag(factor)).sum()
-        logs[:, c] = np.log(weights[c]) - columns / 2 * np.log(2 * np.pi) - determinant - (y * y).sum(axis=1) / 2
+            y, determinant = project(difference, np.linalg.inv(factor)), np.log(np.diag(factor)).sum()
+        logs[:, c] = np.log(weights[c]) - columns / 2 * np.log(2 * np.pi) - determinant - total(y * y) / 2
     return np.where(np.isnan(logs), -np.inf, logs)
 
 
@@ -240,7 +241,7 @@ def gmm_score(inputs: list[pl.Series], *, unknown_is_error: bool) -> pl.Series: 
     def scorer(model: dict[str, Any], cells: Floats, _positions: list[int]) -> Floats:
         logs = _logs(model, cells)
         largest = logs.max(axis=1)
-        score = -(largest + np.log(np.exp(logs - largest[:, None]).sum(axis=1)))
+        score = -(largest + np.log(total(np.exp(logs - largest[:, None]))))
         return np.where(np.isfinite(largest), score, np.nan)[:, None]
 
     return models.score("gmm_score", KIND, inputs, 1, scorer, unknown_is_error=unknown_is_error)[0]

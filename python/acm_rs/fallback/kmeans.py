@@ -18,6 +18,7 @@ from acm_rs.fallback._io import Floats
 from acm_rs.fallback._registry import operation
 from acm_rs.fallback.gmm import label_dtype_of, scaled, scaling
 from acm_rs.fallback.models import FLAG, INTEGER, INTEGERS, LEARNT, NUMBER, NUMBERS, Kind
+from acm_rs.fallback.pca import total
 
 KIND = Kind(
     "kmeans",
@@ -196,11 +197,11 @@ def _nearest(model: dict[str, Any], cells: Floats) -> tuple[NDArray[np.intp], Fl
 
 def distance(z: Floats, center: Floats) -> Floats:
     """Halves and their largest are taken out where squares do not fit a number."""
-    squares = ((z - center) ** 2).sum(axis=1)
+    squares = total((z - center) ** 2)
     halves = z / 2 - center / 2
     largest = np.abs(halves).max(axis=1)
     unit = np.where(largest > 0, largest, 1.0)
-    huge = np.sqrt(((halves / unit[:, None]) ** 2).sum(axis=1)) * unit
+    huge = np.sqrt(total((halves / unit[:, None]) ** 2)) * unit
     return np.asarray(np.where(np.isfinite(squares), np.sqrt(squares), huge * 2))
 
 

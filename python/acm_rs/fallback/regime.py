@@ -250,14 +250,14 @@ def _predict(model: dict[str, Any], cells: Floats) -> tuple[Floats, Floats, Floa
     logs, distances = np.empty((len(z), k)), np.empty((len(z), k))
     for c, covariance in enumerate(covariances.reshape(k, d, d)):
         factor = np.linalg.cholesky(covariance)
-        y = (basis - means.reshape(k, d)[c]) @ np.linalg.inv(factor).T
-        distances[:, c] = (y * y).sum(axis=1)
+        y = pca.project(basis - means.reshape(k, d)[c], np.linalg.inv(factor))
+        distances[:, c] = pca.total(y * y)
         peak = np.log(weights[c]) - d / 2 * np.log(2 * np.pi) - np.log(np.diag(factor)).sum()
         logs[:, c] = peak - distances[:, c] / 2
     logs = np.where(np.isnan(logs), -np.inf, logs)
     largest, regime = logs.max(axis=1), logs.argmax(axis=1)
     known = np.isfinite(largest)
-    confidence = 1 / np.exp(logs - largest[:, None]).sum(axis=1)
+    confidence = 1 / pca.total(np.exp(logs - largest[:, None]))
     nearest = distances[np.arange(len(z)), regime]
     return tuple(np.where(known, values, np.nan) for values in (regime, confidence, nearest))  # type: ignore[return-value]
 
