@@ -14,9 +14,9 @@
 //! differences of exactly 0. Cost: O(w) per row; no state, so no dependence on anything but the window.
 //!
 //! Of these the windows of `SHARED` rows share their first pass: rows fall into blocks of the window's length, eight blocks in the
-//! lanes. A window is a suffix of one block and a prefix of the next, and holds the first reading of that next block: about it
-//! the sums of all windows of the pair are taken, with the same bound. Cost: O(1) per row. Windows with a missing reading
-//! come out as NaN and are taken by themselves.
+//! lanes. A window is a suffix of one block and a prefix of the next, and holds the first row of that next block: about its
+//! reading the sums of all windows of the pair are taken, with the same bound. Cost: O(1) per row. Where that reading is
+//! missing, it is the last one before; the few windows that begin after that one are taken by themselves.
 //!
 //! Larger windows and durations: blocks of the window's length. A window is a suffix of one block and a prefix of the next,
 //! so its power sums are those of the two added (van Herk; no subtraction). The sums are taken about an anchor near the data;
@@ -133,12 +133,10 @@ impl Stage {
                 if tile.missing {
                     fill_forward(tile, &mut self.filled);
                 }
-                let full: Vec<_> = self.statistics.iter().map(|s| factors(Scalar, *s, w as f64)).collect();
                 let direct = Direct {
                     tile,
                     w,
                     statistics: &self.statistics,
-                    full_factors: &full,
                     outs,
                     anchors: if tile.missing { &self.filled } else { &tile.padded[PAD..] },
                 };
@@ -152,7 +150,8 @@ impl Stage {
             }
             _ => {
                 self.blocks.run(tile);
-                dispatch(Finish { tile, central: &self.blocks.central, statistics: &self.statistics, outs });
+                let central = each!(self.blocks.central, values => &values[tile.first..]);
+                dispatch(Finish { tile, central, statistics: &self.statistics, outs });
             }
         }
     }
@@ -174,8 +173,6 @@ struct Direct<'a> {
     tile: &'a Tile<'a>,
     w: usize,
     statistics: &'a [Statistic],
-    /// of windows without missing rows
-    full_factors: &'a [Factors<f64>],
     outs: &'a mut [Vec<f64>],
     /// Per row a reading of its window, if the window has one.
     anchors: &'a [f64],
@@ -188,58 +185,83 @@ impl<const ORDER: u8, const SLOPE: bool> Kernel for Ordered<'_, ORDER, SLOPE> {
 
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let Direct { tile, w, statistics, full_factors, outs, anchors } = self.0;
+        let Direct { tile, w, statistics, outs, anchors } = self.0;
         let mut shared = Shared::new(w);
+        let mut some = each!(Central::<f64>::default(), _v => [0.0; SOME]);
         for first in (0..tile.results()).step_by(LANES) {
             let t = tile.first + first;
             // the rows of the group's first window; the other windows lie one row further each
             let rows = &tile.padded[PAD + t + 1 - w..PAD + t + LANES];
             let anchor = s.load_at(anchors, t);
-            let (full, mut central) = if SHARED.contains(&w) {
+            let mut central = if SHARED.contains(&w) {
                 if !shared.holds(t) {
-                    shared.take::<S, ORDER, SLOPE>(s, tile.padded, t / w);
+                    // what a window gives must not depend on gaps of others: before the first row there are always some
+                    if tile.missing || t < w {
+                        shared.take::<S, ORDER, SLOPE, true>(s, tile.padded, t / w);
+                    } else {
+                        shared.take::<S, ORDER, SLOPE, false>(s, tile.padded, t / w);
+                    }
                 }
                 let mut central = shared.central::<S, ORDER, SLOPE>(s, t);
-                let complete = s.eq(central.mean, central.mean);
-                let full = s.all(complete);
-                if full {
+                let known = s.eq(central.mean, central.mean);
+                if !s.all(known) {
+                    let other = window_sums::<S, ORDER, SLOPE, true>(s, rows, w, anchor);
+                    central.n = s.select(known, central.n, other.n);
+                    central.mean = s.select(known, central.mean, other.mean);
+                    central.m2 = s.select(known, central.m2, other.m2);
+                    central.sxp = s.select(known, central.sxp, other.sxp);
+                    central.spp = s.select(known, central.spp, other.spp);
+                }
+                if s.all(s.eq(central.n, s.splat(w as f64))) {
                     higher_powers::<S, ORDER, false>(s, rows, &mut central);
                 } else {
-                    let other = window_sums::<S, ORDER, SLOPE, true>(s, rows, w, anchor);
-                    central.n = s.select(complete, central.n, other.n);
-                    central.mean = s.select(complete, central.mean, other.mean);
-                    central.m2 = s.select(complete, central.m2, other.m2);
-                    central.sxp = s.select(complete, central.sxp, other.sxp);
-                    central.spp = s.select(complete, central.spp, other.spp);
                     higher_powers::<S, ORDER, true>(s, rows, &mut central);
                 }
-                (full, central)
+                central
+            } else if !tile.missing && t + 1 >= w && t + LANES <= tile.x.len() {
+                let mut central = window_sums::<S, ORDER, SLOPE, false>(s, rows, w, anchor);
+                higher_powers::<S, ORDER, false>(s, rows, &mut central);
+                central
             } else {
-                let full = !tile.missing && t + 1 >= w && t + LANES <= tile.x.len();
-                let central = if full {
-                    let mut central = window_sums::<S, ORDER, SLOPE, false>(s, rows, w, anchor);
-                    higher_powers::<S, ORDER, false>(s, rows, &mut central);
-                    central
-                } else {
-                    let mut central = window_sums::<S, ORDER, SLOPE, true>(s, rows, w, anchor);
-                    higher_powers::<S, ORDER, true>(s, rows, &mut central);
-                    central
-                };
-                (full, central)
+                let mut central = window_sums::<S, ORDER, SLOPE, true>(s, rows, w, anchor);
+                higher_powers::<S, ORDER, true>(s, rows, &mut central);
+                central
             };
             rescue::<S, ORDER, SLOPE>(s, rows, w, anchor, &mut central);
-            // two loops: in one, the divisions of the second would be done for all windows
-            if full {
-                for ((statistic, factors), out) in statistics.iter().zip(full_factors).zip(outs.iter_mut()) {
-                    let factors = Factors { per_n: s.splat(factors.per_n), own: s.splat(factors.own) };
-                    s.store_at(finish(s, *statistic, &central, factors, tile), out, first);
-                }
-            } else {
-                for (statistic, out) in statistics.iter().zip(outs.iter_mut()) {
-                    let factors = factors(s, *statistic, central.n);
-                    s.store_at(finish(s, *statistic, &central, factors, tile), out, first);
+            let at = first % SOME;
+            some.store::<S, ORDER, SLOPE>(s, &central, at);
+            let end = at + LANES;
+            if end == SOME || first + LANES >= tile.results() {
+                let central = each!(some, values => &values[..end]);
+                let outs = outs.iter_mut().map(|out| &mut out[first - at..]);
+                for (statistic, out) in statistics.iter().zip(outs) {
+                    finish_rows(s, *statistic, &central, tile, out);
                 }
             }
+        }
+    }
+}
+
+/// Windows whose sums are kept until each statistic is taken of all of them.
+const SOME: usize = 128;
+
+impl Central<[f64; SOME]> {
+    /// Stores what these kernels compute.
+    #[inline(always)]
+    fn store<S: Simd, const ORDER: u8, const SLOPE: bool>(&mut self, s: S, from: &Central<S::V>, at: usize) {
+        s.store_at(from.n, &mut self.n, at);
+        s.store_at(from.mean, &mut self.mean, at);
+        s.store_at(from.scale, &mut self.scale, at);
+        if ORDER >= 2 {
+            s.store_at(from.m2, &mut self.m2, at);
+        }
+        if ORDER > 2 {
+            s.store_at(from.m3, &mut self.m3, at);
+            s.store_at(from.m4, &mut self.m4, at);
+        }
+        if SLOPE {
+            s.store_at(from.sxp, &mut self.sxp, at);
+            s.store_at(from.spp, &mut self.spp, at);
         }
     }
 }
@@ -259,29 +281,36 @@ fn higher_powers<S: Simd, const ORDER: u8, const MISSING: bool>(s: S, rows: &[f6
 /// Rows of the longest windows that share, in eight blocks.
 const SHARED_ROWS: usize = LANES * ONE_PASS_MAX;
 
-/// Means, second powers and cross sums of the windows that end in eight blocks, row by row; NaN where a window is not complete.
+/// The sums of the windows that end in eight blocks, row by row; the mean is NaN where they could not be shared.
 struct Shared {
     w: usize,
-    /// The same for all of them.
-    spp: f64,
     /// The first row of the first block.
     start: usize,
+    /// Whether readings may be missing; if not, `n` and `spp` are the same for all.
+    gaps: bool,
+    n: [f64; SHARED_ROWS],
     mean: [f64; SHARED_ROWS],
     m2: [f64; SHARED_ROWS],
     sxp: [f64; SHARED_ROWS],
+    spp: [f64; SHARED_ROWS],
     /// The blocks before, one per lane.
     left: [Lanes; ONE_PASS_MAX],
     right: [Lanes; ONE_PASS_MAX],
     /// The sums of the left block's rows from each on; of row 0, which no window needs, 0.
     suffix: [Suffix; ONE_PASS_MAX],
     crosses: [Lanes; ONE_PASS_MAX],
+    counts: [Lanes; ONE_PASS_MAX],
+    positions: [Lanes; ONE_PASS_MAX],
 }
 
 #[derive(Clone, Copy, Default)]
 struct Suffix {
+    n: Lanes,
     s1: Lanes,
     s2: Lanes,
     sx: Lanes,
+    p1: Lanes,
+    p2: Lanes,
 }
 
 impl Shared {
@@ -290,8 +319,22 @@ impl Shared {
         let suffix = [Suffix::default(); ONE_PASS_MAX];
         // far behind the end of any tile
         let start = usize::MAX / 2;
-        let spp = positions_squared(w);
-        Self { w, spp, start, mean: rows, m2: rows, sxp: rows, left: block, right: block, suffix, crosses: block }
+        Self {
+            w,
+            start,
+            gaps: false,
+            n: rows,
+            mean: rows,
+            m2: rows,
+            sxp: rows,
+            spp: rows,
+            left: block,
+            right: block,
+            suffix,
+            crosses: block,
+            counts: block,
+            positions: block,
+        }
     }
 
     /// Whether it has the eight rows from `t` on.
@@ -301,12 +344,20 @@ impl Shared {
 
     /// The sums of the windows that end in the eight blocks from `block` on.
     #[inline(always)]
-    fn take<S: Simd, const ORDER: u8, const SLOPE: bool>(&mut self, s: S, padded: &[f64], block: usize) {
+    fn take<S: Simd, const ORDER: u8, const SLOPE: bool, const MISSING: bool>(
+        &mut self,
+        s: S,
+        padded: &[f64],
+        block: usize,
+    ) {
         let w = self.w;
         self.start = block * w;
-        let Self { mean, m2, sxp, left, right, suffix, crosses, .. } = self;
+        self.gaps = MISSING;
+        let Self { n, mean, m2, sxp, spp, left, right, suffix, crosses, counts, positions, .. } = self;
         let (left, right, crosses) = (&mut left[..w], &mut right[..w], &mut crosses[..w]);
-        for (rows, from) in [(&mut *left, PAD + block * w - w), (&mut *right, PAD + block * w)] {
+        let (counts, positions) = (&mut counts[..w], &mut positions[..w]);
+        let border = PAD + block * w;
+        for (rows, from) in [(&mut *left, border - w), (&mut *right, border)] {
             let mut blocks = [padded; LANES];
             for (j, rows) in blocks.iter_mut().enumerate() {
                 *rows = &padded[from + j * w..];
@@ -314,41 +365,71 @@ impl Shared {
             side_by_side(s, blocks, rows);
         }
         let zero = s.splat(0.0);
-        let anchor = s.load(&right[0]);
+        let (mut anchor, mut age) = (s.load(&right[0]), zero);
+        if MISSING {
+            let (mut values, mut ages) = (Lanes::default(), Lanes::default());
+            for j in 0..LANES {
+                let at = border + j * w;
+                let last = (0..w).find(|back| !padded[at - back].is_nan());
+                values.0[j] = last.map_or(0.0, |back| padded[at - back]);
+                ages.0[j] = last.unwrap_or(w) as f64;
+            }
+            (anchor, age) = (s.load(&values), s.load(&ages));
+        }
         // positions count from the first row of the right block
-        let (mut s1, mut s2, mut sx) = (zero, zero, zero);
+        let (mut count, mut sums) = (zero, Power::zero(s));
         for i in (1..w).rev() {
-            let d = s.sub(s.load(&left[i]), anchor);
-            s1 = s.add(s1, d);
-            s.store(s1, &mut suffix[i].s1);
+            let p = s.splat(i as f64 - w as f64);
+            sums.add_reading::<S, ORDER, SLOPE, MISSING>(s, s.sub(s.load(&left[i]), anchor), p, &mut count);
+            let Suffix { n, s1, s2, sx, p1, p2 } = &mut suffix[i];
+            s.store(sums.s1, s1);
             if ORDER >= 2 {
-                s2 = s.add(s2, s.mul(d, d));
-                s.store(s2, &mut suffix[i].s2);
+                s.store(sums.s2, s2);
             }
             if SLOPE {
-                sx = s.add(sx, s.mul(s.splat(i as f64 - w as f64), d));
-                s.store(sx, &mut suffix[i].sx);
+                s.store(sums.sx, sx);
+            }
+            if MISSING {
+                s.store(count, n);
+                if SLOPE {
+                    s.store(sums.p1, p1);
+                    s.store(sums.p2, p2);
+                }
             }
         }
-        let n = s.splat(w as f64);
-        (s1, s2, sx) = (zero, zero, zero);
+        let width = s.splat(w as f64);
+        let (mut count, mut sums) = (zero, Power::zero(s));
         for i in 0..w {
-            let d = s.sub(s.load(&right[i]), anchor);
+            let p = s.splat(i as f64);
+            sums.add_reading::<S, ORDER, SLOPE, MISSING>(s, s.sub(s.load(&right[i]), anchor), p, &mut count);
             let before = &suffix[if i + 1 < w { i + 1 } else { 0 }];
-            s1 = s.add(s1, d);
-            let sum = s.add(s.load(&before.s1), s1);
-            let shift = s.div(sum, n);
-            s.store(s.add(anchor, shift), &mut left[i]);
+            let sum = s.add(s.load(&before.s1), sums.s1);
+            let readings = if MISSING { s.add(s.load(&before.n), count) } else { width };
+            let shift = s.div(sum, readings);
+            let mean = s.add(anchor, shift);
+            if MISSING {
+                s.store(readings, &mut counts[i]);
+                let reached = s.le(age, s.splat((w - 1 - i) as f64));
+                s.store(s.select(reached, mean, s.splat(f64::NAN)), &mut left[i]);
+            } else {
+                s.store(mean, &mut left[i]);
+            }
             if ORDER >= 2 {
-                s2 = s.add(s2, s.mul(d, d));
-                let squares = s.add(s.load(&before.s2), s2);
+                let squares = s.add(s.load(&before.s2), sums.s2);
                 s.store(s.sub(squares, s.mul(shift, sum)), &mut right[i]);
             }
             if SLOPE {
-                sx = s.add(sx, s.mul(s.splat(i as f64), d));
-                let cross = s.add(s.load(&before.sx), sx);
-                let middle = s.splat(i as f64 - (w - 1) as f64 * 0.5);
-                s.store(s.sub(cross, s.mul(middle, sum)), &mut crosses[i]);
+                let cross = s.add(s.load(&before.sx), sums.sx);
+                if MISSING {
+                    let (p1, p2) = (s.add(s.load(&before.p1), sums.p1), s.add(s.load(&before.p2), sums.p2));
+                    s.store(s.sub(cross, s.mul(s.div(p1, readings), sum)), &mut crosses[i]);
+                    // n spp is a difference of integers, so exact
+                    let spp = s.div(s.sub(s.mul(readings, p2), s.mul(p1, p1)), readings);
+                    s.store(spp, &mut positions[i]);
+                } else {
+                    let middle = s.splat(i as f64 - (w - 1) as f64 * 0.5);
+                    s.store(s.sub(cross, s.mul(middle, sum)), &mut crosses[i]);
+                }
             }
         }
         let rows = LANES * w;
@@ -359,6 +440,12 @@ impl Shared {
         if SLOPE {
             deinterleave(s, crosses, &mut sxp[..rows]);
         }
+        if MISSING {
+            deinterleave(s, counts, &mut n[..rows]);
+            if SLOPE {
+                deinterleave(s, positions, &mut spp[..rows]);
+            }
+        }
     }
 
     #[inline(always)]
@@ -366,13 +453,13 @@ impl Shared {
         let zero = s.splat(0.0);
         let (w, at) = (self.w, t - self.start);
         Central {
-            n: s.splat(w as f64),
+            n: if self.gaps { s.load_at(&self.n, at) } else { s.splat(w as f64) },
             mean: s.load_at(&self.mean, at),
             m2: if ORDER >= 2 { s.load_at(&self.m2, at) } else { zero },
             m3: zero,
             m4: zero,
             sxp: if SLOPE { s.load_at(&self.sxp, at) } else { zero },
-            spp: s.splat(self.spp),
+            spp: if SLOPE && self.gaps { s.load_at(&self.spp, at) } else { s.splat(positions_squared(w)) },
             scale: s.splat(1.0),
         }
     }
@@ -440,42 +527,18 @@ fn power_sums<S: Simd, const ORDER: u8, const SLOPE: bool, const MISSING: bool>(
     w: usize,
     point: S::V,
 ) -> (S::V, Power<S::V>) {
-    let zero = s.splat(0.0);
-    let one = s.splat(1.0);
-    let (mut n, mut s1, mut s2, mut s3, mut s4) = (zero, zero, zero, zero, zero);
-    let (mut sx, mut p1, mut p2) = (zero, zero, zero);
+    let (mut n, mut sums) = (s.splat(0.0), Power::zero(s));
     for (j, at) in rows.array_windows().enumerate() {
-        let v = s.load(at);
-        let mut d = s.sub(v, point);
-        if MISSING {
-            let present = s.eq(v, v);
-            d = s.keep(present, d);
-            n = s.add(n, s.keep(present, one));
-        }
-        let square = s.mul(d, d);
-        s1 = s.add(s1, d);
-        s2 = s.add(s2, square);
-        if ORDER > 2 {
-            s3 = s.add(s3, s.mul(square, d));
-            s4 = s.add(s4, s.mul(square, square));
-        }
-        if SLOPE {
-            let p = s.splat(position(j, w));
-            sx = s.add(sx, s.mul(p, d));
-            if MISSING {
-                let p = s.keep(s.eq(v, v), p);
-                p1 = s.add(p1, p);
-                p2 = s.add(p2, s.mul(p, p));
-            }
-        }
+        let p = s.splat(position(j, w));
+        sums.add_reading::<S, ORDER, SLOPE, MISSING>(s, s.sub(s.load(at), point), p, &mut n);
     }
     if !MISSING {
         n = s.splat(w as f64);
     }
     if SLOPE && !MISSING {
-        p2 = s.splat(positions_squared(w));
+        sums.p2 = s.splat(positions_squared(w));
     }
-    (n, Power { s1, s2, s3, s4, sx, p1, p2 })
+    (n, sums)
 }
 
 /// Power sums about any point, here called 0.
@@ -488,6 +551,48 @@ struct Power<V> {
     sx: V,
     p1: V,
     p2: V,
+}
+
+impl<V: Copy> Power<V> {
+    #[inline(always)]
+    fn zero<S: Arithmetic<V = V>>(s: S) -> Self {
+        let zero = s.splat(0.0);
+        Self { s1: zero, s2: zero, s3: zero, s4: zero, sx: zero, p1: zero, p2: zero }
+    }
+
+    /// Adds readings at a distance `d`, NaN where it is missing, from the point, and at a position; those of complete windows
+    /// need not be added up.
+    #[inline(always)]
+    fn add_reading<S: Simd<V = V>, const ORDER: u8, const SLOPE: bool, const MISSING: bool>(
+        &mut self,
+        s: S,
+        mut d: V,
+        mut p: V,
+        n: &mut V,
+    ) {
+        if MISSING {
+            let present = s.eq(d, d);
+            *n = s.add(*n, s.keep(present, s.splat(1.0)));
+            d = s.keep(present, d);
+            p = s.keep(present, p);
+        }
+        self.s1 = s.add(self.s1, d);
+        if ORDER >= 2 {
+            let square = s.mul(d, d);
+            self.s2 = s.add(self.s2, square);
+            if ORDER > 2 {
+                self.s3 = s.add(self.s3, s.mul(square, d));
+                self.s4 = s.add(self.s4, s.mul(square, square));
+            }
+        }
+        if SLOPE {
+            self.sx = s.add(self.sx, s.mul(p, d));
+            if MISSING {
+                self.p1 = s.add(self.p1, p);
+                self.p2 = s.add(self.p2, s.mul(p, p));
+            }
+        }
+    }
 }
 
 /// The same about the mean. `mean` of the result is the distance from that point to the mean.
@@ -614,13 +719,16 @@ struct Factors<V> {
 #[inline(always)]
 fn factors<S: Arithmetic>(s: S, statistic: Statistic, n: S::V) -> Factors<S::V> {
     let (one, two, three) = (s.splat(1.0), s.splat(2.0), s.splat(3.0));
-    let own = match statistic {
-        Statistic::Std { ddof } => s.div(one, s.sub(n, s.splat(f64::from(ddof)))),
-        Statistic::Skew { .. } => s.div(s.sqrt(s.mul(n, s.sub(n, one))), s.sub(n, two)),
-        Statistic::Kurtosis { .. } => s.div(s.sub(n, one), s.mul(s.sub(n, two), s.sub(n, three))),
-        _ => one,
-    };
-    Factors { per_n: s.div(one, n), own }
+    match statistic {
+        Statistic::Std { ddof } => Factors { per_n: one, own: s.div(one, s.sub(n, s.splat(f64::from(ddof)))) },
+        Statistic::Skew { .. } => {
+            Factors { per_n: s.div(one, n), own: s.div(s.sqrt(s.mul(n, s.sub(n, one))), s.sub(n, two)) }
+        }
+        Statistic::Kurtosis { .. } => {
+            Factors { per_n: s.div(one, n), own: s.div(s.sub(n, one), s.mul(s.sub(n, two), s.sub(n, three))) }
+        }
+        _ => Factors { per_n: one, own: one },
+    }
 }
 
 /// Within `+-clip`; NaN stays: where one is NaN, min and max give the second.
@@ -844,7 +952,7 @@ impl Blocks {
 /// Turns central sums into statistics.
 struct Finish<'a> {
     tile: &'a Tile<'a>,
-    central: &'a Central<Vec<f64>>,
+    central: Central<&'a [f64]>,
     statistics: &'a [Statistic],
     outs: &'a mut [Vec<f64>],
 }
@@ -854,12 +962,34 @@ impl Kernel for Finish<'_> {
 
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        for at in (0..self.tile.results()).step_by(LANES) {
-            let central = each!(*self.central, a => s.load_at(a, self.tile.first + at));
-            for (statistic, out) in self.statistics.iter().zip(self.outs.iter_mut()) {
-                let factors = factors(s, *statistic, central.n);
-                s.store_at(finish(s, *statistic, &central, factors, self.tile), out, at);
-            }
+        for (statistic, out) in self.statistics.iter().zip(self.outs) {
+            finish_rows(s, *statistic, &self.central, self.tile, out);
         }
+    }
+}
+
+/// One statistic of all windows. In a loop over statistics for each window, the divisions of all of them would be done for any;
+/// so they are if what statistic it is is asked for in the loop.
+#[inline(always)]
+fn finish_rows<S: Simd>(s: S, statistic: Statistic, central: &Central<&[f64]>, tile: &Tile, out: &mut [f64]) {
+    match statistic {
+        Statistic::Mean => finish_each(s, Statistic::Mean, central, tile, out),
+        Statistic::Std { ddof } => finish_each(s, Statistic::Std { ddof }, central, tile, out),
+        Statistic::Skew { bias, clip } => finish_each(s, Statistic::Skew { bias, clip }, central, tile, out),
+        Statistic::Kurtosis { bias, clip } => finish_each(s, Statistic::Kurtosis { bias, clip }, central, tile, out),
+        Statistic::Slope => finish_each(s, Statistic::Slope, central, tile, out),
+        _ => unreachable!("not a moment"),
+    }
+}
+
+#[inline(always)]
+fn finish_each<S: Simd>(s: S, statistic: Statistic, central: &Central<&[f64]>, tile: &Tile, out: &mut [f64]) {
+    let w = if let Frame::Rows(w) = tile.frame { w as f64 } else { f64::INFINITY };
+    let full = factors(Scalar, statistic, w);
+    let full = Factors { per_n: s.splat(full.per_n), own: s.splat(full.own) };
+    for at in (0..central.n.len().min(out.len())).step_by(LANES) {
+        let central = each!(*central, values => s.load_at(values, at));
+        let factors = if s.all(s.eq(central.n, s.splat(w))) { full } else { factors(s, statistic, central.n) };
+        s.store_at(finish(s, statistic, &central, factors, tile), out, at);
     }
 }
