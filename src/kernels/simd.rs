@@ -1,8 +1,8 @@
 //! Eight `f64` lanes, the same on every machine: the only place for `unsafe` SIMD and for run-time dispatch.
 //!
 //! A kernel is a struct that implements [`Kernel`]; [`dispatch`] runs it once per call on the widest instruction set the
-//! processor has (AVX-512, AVX2 or plain arrays that the compiler turns into SSE2 or NEON). No operation here fuses a
-//! multiplication with an addition and lanes are never summed across, so every level gives the same bits.
+//! processor has (AVX-512, AVX2 or plain arrays that the compiler turns into SSE2 or NEON). No operation on `f64` fuses
+//! a multiplication with an addition and lanes are never summed across, so every level gives the same bits.
 //!
 //! `ACM_RS_ISA=portable|avx2|avx512` forces a level, for tests; an unknown or unsupported word is ignored.
 
@@ -13,6 +13,9 @@ pub const LANES: usize = 8;
 
 /// Lanes of a vector of 16-bit integers on every level.
 pub const SHORTS: usize = 32;
+
+/// Lanes of a vector of `f32` on every level.
+pub const FLOATS: usize = 16;
 
 /// Eight values in memory, where one load or store fetches them all: a vector that crosses the border of a cache line costs two.
 #[derive(Clone, Copy, Default)]
@@ -34,6 +37,11 @@ impl std::ops::DerefMut for Lanes {
         &mut self.0
     }
 }
+
+/// Sixteen values in memory, where one load fetches them all.
+#[derive(Clone, Copy)]
+#[repr(align(64))]
+pub struct Floats(pub [f32; FLOATS]);
 
 /// The values of vectors, one after the other.
 pub fn flat(rows: &[Lanes]) -> &[f64] {
@@ -108,6 +116,17 @@ pub trait Simd: Arithmetic {
     fn store_shorts(self, a: Self::W, out: &mut [i16; SHORTS]);
     /// `right` where `at` is `here` and `rank` is above `cut`, else `at`.
     fn descend(self, at: Self::W, rank: Self::W, cut: i16, here: i16, right: i16) -> Self::W;
+
+    /// `f32`, for bounds and nothing else: levels may round them in different ways.
+    type F: Copy;
+
+    fn splat_float(self, a: f32) -> Self::F;
+    fn load_floats(self, a: &Floats) -> Self::F;
+    fn add_floats(self, a: Self::F, b: Self::F) -> Self::F;
+    /// `sum + (a - b)^2`, of which each operation may be rounded or none but the last.
+    fn add_square(self, sum: Self::F, a: Self::F, b: Self::F) -> Self::F;
+    /// Whether any lane is at most `limit`.
+    fn any_at_most(self, a: Self::F, limit: f32) -> bool;
 }
 
 /// Work that runs on eight lanes. `run` must be `#[inline(always)]`, so that it is compiled for the level chosen.
@@ -464,11 +483,40 @@ impl Simd for Portable {
         }
         out
     }
+
+    type F = [f32; FLOATS];
+
+    #[inline(always)]
+    fn splat_float(self, a: f32) -> Self::F {
+        [a; FLOATS]
+    }
+    #[inline(always)]
+    fn load_floats(self, a: &Floats) -> Self::F {
+        a.0
+    }
+    #[inline(always)]
+    fn add_floats(self, a: Self::F, b: Self::F) -> Self::F {
+        let mut out = a;
+        out.iter_mut().zip(b).for_each(|(out, b)| *out += b);
+        out
+    }
+    #[inline(always)]
+    fn add_square(self, sum: Self::F, a: Self::F, b: Self::F) -> Self::F {
+        let mut out = sum;
+        for ((out, a), b) in out.iter_mut().zip(a).zip(b) {
+            *out += (a - b) * (a - b);
+        }
+        out
+    }
+    #[inline(always)]
+    fn any_at_most(self, a: Self::F, limit: f32) -> bool {
+        a.iter().fold(false, |any, &a| any | (a <= limit))
+    }
 }
 
 #[cfg(target_arch = "x86_64")]
 mod x86 {
-    use super::{Arithmetic, Kernel, LANES, SHORTS, Simd};
+    use super::{Arithmetic, Floats, Kernel, LANES, SHORTS, Simd};
     use std::arch::x86_64::*;
 
     // SAFETY: call only where the processor has AVX2 and the bit operations.
@@ -666,6 +714,38 @@ mod x86 {
             let moves = halves!(_mm256_and_si256, above, stands);
             halves!(_mm256_blendv_epi8, at, right, moves)
         }
+
+        type F = [__m256; 2];
+
+        #[inline(always)]
+        fn splat_float(self, a: f32) -> Self::F {
+            // SAFETY: as above.
+            unsafe { [_mm256_set1_ps(a); 2] }
+        }
+        #[inline(always)]
+        fn load_floats(self, a: &Floats) -> Self::F {
+            // SAFETY: as above; both halves are inside the array.
+            unsafe { [_mm256_loadu_ps(a.0.as_ptr()), _mm256_loadu_ps(a.0.as_ptr().add(8))] }
+        }
+        #[inline(always)]
+        fn add_floats(self, a: Self::F, b: Self::F) -> Self::F {
+            halves!(_mm256_add_ps, a, b)
+        }
+        #[inline(always)]
+        fn add_square(self, sum: Self::F, a: Self::F, b: Self::F) -> Self::F {
+            let difference = halves!(_mm256_sub_ps, a, b);
+            let square = halves!(_mm256_mul_ps, difference, difference);
+            halves!(_mm256_add_ps, sum, square)
+        }
+        #[inline(always)]
+        fn any_at_most(self, a: Self::F, limit: f32) -> bool {
+            // SAFETY: as above.
+            unsafe {
+                let limit = _mm256_set1_ps(limit);
+                let [low, high] = a.map(|a| _mm256_cmp_ps::<_CMP_LE_OQ>(a, limit));
+                _mm256_movemask_ps(_mm256_or_ps(low, high)) != 0
+            }
+        }
     }
 
     /// For each mask of four lanes, the halves of the lanes where it is true, in their order, and then others.
@@ -831,6 +911,30 @@ mod x86 {
             let above = wide!(_mm512_cmpgt_epi16_mask(rank, self.splat_short(cut)));
             let moves = wide!(_mm512_mask_cmpeq_epi16_mask(above, at, self.splat_short(here)));
             wide!(_mm512_mask_mov_epi16(at, moves, self.splat_short(right)))
+        }
+
+        type F = __m512;
+
+        #[inline(always)]
+        fn splat_float(self, a: f32) -> Self::F {
+            wide!(_mm512_set1_ps(a))
+        }
+        #[inline(always)]
+        fn load_floats(self, a: &Floats) -> Self::F {
+            wide!(_mm512_loadu_ps(a.0.as_ptr()))
+        }
+        #[inline(always)]
+        fn add_floats(self, a: Self::F, b: Self::F) -> Self::F {
+            wide!(_mm512_add_ps(a, b))
+        }
+        #[inline(always)]
+        fn add_square(self, sum: Self::F, a: Self::F, b: Self::F) -> Self::F {
+            let difference = wide!(_mm512_sub_ps(a, b));
+            wide!(_mm512_fmadd_ps(difference, difference, sum))
+        }
+        #[inline(always)]
+        fn any_at_most(self, a: Self::F, limit: f32) -> bool {
+            wide!(_mm512_cmp_ps_mask::<_CMP_LE_OQ>(a, self.splat_float(limit))) != 0
         }
     }
 }

@@ -280,6 +280,40 @@ fn many_rows_as_all_their_pairs() {
     }
 }
 
+/// What single precision cannot tell apart is not passed by.
+#[test]
+fn rows_that_single_precision_cannot_tell_apart() {
+    let rows = 600;
+    for columns in [8, 9, 21, 50] {
+        let data = blobs(columns as u64, rows, columns, 4);
+        let first = |f: &dyn Fn(f64) -> f64| -> Vec<f64> {
+            data.iter().enumerate().map(|(at, &v)| if at < rows { f(v) } else { v }).collect()
+        };
+        let cases: [(&str, Vec<f64>); 8] = [
+            ("offset", data.iter().map(|v| v + 1e8).collect()),
+            ("small units", data.iter().map(|v| v * 1e-140).collect()),
+            ("large units", data.iter().map(|v| v * 1e140).collect()),
+            ("one column in large units", first(&|v| v * 1e9)),
+            ("one column of two values far apart", first(&|v| if v > 0.0 { 1e12 } else { -1e12 })),
+            ("one row far away", first(&|v| if v == data[0] { 1e9 } else { v })),
+            ("coarse values", data.iter().map(|v| v.round()).collect()),
+            ("close together", data.iter().map(|v| 1.0 + v.round() * f64::EPSILON).collect()),
+        ];
+        for (name, data) in cases {
+            let cells: Vec<Vec<f64>> = (0..rows).map(|i| row(&data, rows, i)).collect();
+            let got = found(&data, rows, 6, 2);
+            for (i, &core) in got.cores.iter().enumerate() {
+                let square = |k: usize| cells[i].iter().zip(&cells[k]).map(|(a, b)| (a - b) * (a - b)).sum::<f64>();
+                let mut squares: Vec<f64> = (0..rows).filter(|&k| k != i).map(square).collect();
+                squares.sort_unstable_by(f64::total_cmp);
+                assert_eq!(core, squares[5], "{name}, {columns} columns");
+            }
+            let edges: Vec<(f64, f64)> = got.edges.iter().map(|edge| (edge.reach, edge.square)).collect();
+            assert_eq!(edges, by_pairs(&data, rows, &got.cores), "{name}, {columns} columns");
+        }
+    }
+}
+
 // --- clusters --------------------------------------------------------------------------------------------------------
 
 #[test]
