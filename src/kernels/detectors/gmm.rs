@@ -705,7 +705,7 @@ fn moments<S: Simd>(
                     let difference = s.sub(x, center[c]);
                     let share = s.mul(s.load_at(shares[c], at), difference);
                     sum[c] = s.add(sum[c], share);
-                    square[c] = s.add(square[c], s.mul(share, difference));
+                    square[c] = s.mul_add(share, difference, square[c]);
                 }
             }
             for c in 0..K {
@@ -760,10 +760,10 @@ fn product_moments<S: Simd>(
             let rows = one.as_chunks().0.iter().zip(two.as_chunks().0).zip(&pair);
             for ((one, two), pair) in rows {
                 let (a, b, x, y) = (s.load(one), s.load(two), s.load(&pair[0]), s.load(&pair[1]));
-                sum[0] = s.add(sum[0], s.mul(a, x));
-                sum[1] = s.add(sum[1], s.mul(a, y));
-                sum[2] = s.add(sum[2], s.mul(b, x));
-                sum[3] = s.add(sum[3], s.mul(b, y));
+                sum[0] = s.mul_add(a, x, sum[0]);
+                sum[1] = s.mul_add(a, y, sum[1]);
+                sum[2] = s.mul_add(b, x, sum[2]);
+                sum[3] = s.mul_add(b, y, sum[3]);
             }
             for (cell, sum) in
                 [i * side + j, i * side + j + 1, (i + 1) * side + j, (i + 1) * side + j + 1].into_iter().zip(sum)

@@ -283,24 +283,25 @@ impl Components {
                 z = scaling.centred(matrix, &mean);
             }
             for vector in pairs.vectors.chunks_exact(short) {
+                let mut component = vector.to_vec();
                 if wide || again {
-                    let mut image = image(&z, long, vector);
+                    let image = image(&z, long, vector);
                     if again {
                         deflate(&mut z, vector, &image);
                     }
                     if wide {
-                        // what rounding left of the larger components
-                        for other in vectors.chunks_exact(p) {
-                            let share = dot(&image, other);
-                            image.iter_mut().zip(other).for_each(|(v, o)| *v -= share * o);
-                        }
-                        normalise(&mut image);
-                        vectors.extend(image);
+                        component = image;
                     }
                 }
-                if !wide {
-                    vectors.extend_from_slice(vector);
+                // what rounding left of the larger components
+                if wide || !values.is_empty() {
+                    for other in vectors.chunks_exact(p) {
+                        let share = dot(&component, other);
+                        component.iter_mut().zip(other).for_each(|(v, o)| *v -= share * o);
+                    }
+                    normalise(&mut component);
                 }
+                vectors.extend(component);
             }
             values.extend(pairs.values);
             if !again {

@@ -133,11 +133,11 @@ pub fn dot(a: &[f64], b: &[f64]) -> f64 {
             let ((a, a_more), (b, b_more)) = (a.as_chunks::<4>(), b.as_chunks::<4>());
             for (a, b) in a.iter().zip(b) {
                 for i in 0..4 {
-                    sums[i] = s.add(sums[i], s.mul(s.load(&a[i]), s.load(&b[i])));
+                    sums[i] = s.mul_add(s.load(&a[i]), s.load(&b[i]), sums[i]);
                 }
             }
             for (a, b) in a_more.iter().zip(b_more) {
-                sums[0] = s.add(sums[0], s.mul(s.load(a), s.load(b)));
+                sums[0] = s.mul_add(s.load(a), s.load(b), sums[0]);
             }
             let rest: f64 = a_rest.iter().zip(b_rest).map(|(a, b)| a * b).sum();
             total(s, s.add(s.add(sums[0], sums[1]), s.add(sums[2], sums[3]))) + rest
@@ -402,10 +402,10 @@ fn rows<S: Simd, const N: usize>(
         for i in 0..N {
             let cell = s.sub(s.load(&a[i][c]), s.add(s.mul(vs[i], w), s.mul(ws[i], v)));
             s.store(cell, &mut a[i][c]);
-            dots[i] = s.add(dots[i], s.mul(cell, x));
+            dots[i] = s.mul_add(cell, x, dots[i]);
             // the diagonal group holds both triangles
             if c > 0 {
-                y = s.add(y, s.mul(cell, xs[i]));
+                y = s.mul_add(cell, xs[i], y);
             }
         }
         s.store(y, &mut product[group + c]);

@@ -532,7 +532,7 @@ fn product<S: Simd, const AT_ONCE: usize, const N: usize>(
             for i in 0..AT_ONCE {
                 let v = s.splat(row[lane + i]);
                 for k in 0..N {
-                    sums[i][k] = s.add(sums[i][k], s.mul(v, others[k]));
+                    sums[i][k] = s.mul_add(v, others[k], sums[i][k]);
                 }
             }
         }
