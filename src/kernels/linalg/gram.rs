@@ -7,7 +7,7 @@
 //! depends on the number of threads.
 //!
 //! Cost: n p^2 / 2 multiplications and additions; memory p^2 / 2 per part. Not taken: a library's matrix product, which takes
-//! the full square, wants the centred columns in a matrix of their own and fuses multiplications with additions.
+//! the full square and wants the centred columns in a matrix of their own.
 
 use rayon::ThreadPool;
 
