@@ -146,6 +146,6 @@ def _pack(operation: str, columns: Sequence[str | pl.Expr]) -> pl.Expr:
     The result takes the operation's name, so that `with_columns` never overwrites a sensor.
     """
     names = [column for column in columns if isinstance(column, str)]
-    if len(names) == len(columns):
+    if len(names) == len(columns) > 1:
         columns = [pl.col(names)]  # one expression instead of one for each name: a fifth of the time
     return pl.struct(columns).alias(operation)
