@@ -21,6 +21,8 @@ const STEP: usize = 16;
 
 /// Fewer columns are summed in double precision at once.
 const COARSE: usize = 8;
+/// How much of a squared distance is allowed for its error; see [`Coarse`].
+const D: f64 = 1.0 / 1024.0;
 /// Vectors of a leaf in single precision.
 const HALF: usize = LEAF * LANES / FLOATS;
 
@@ -53,9 +55,9 @@ pub struct Points {
 
 /// The cells in single precision, about the middle of each column and divided by a power of two, so that none is above 1.
 ///
-/// A cell `c` comes out with an error of little more than `2^-24 |c|`, so the distance of two rows is wrong by at most what
-/// [`Coarse::error`] gives (triangle inequality). The sum of its squares is wrong by a factor of at most
-/// `1 + (columns + 4) 2^-24` on top.
+/// A cell `c` comes out with an error of little more than `2^-24 |c|`, so the distance d of two rows is wrong by at most
+/// `e = 2^-24 (|a| + |b|)` (triangle inequality), and its square at most `(d + e)^2 <= (1 + D) d^2 + (1 + 1 / D) e^2`: with
+/// `D = 2^-10` no root is needed. The sum of squares is wrong by a factor of at most `1 + (columns + 4) 2^-24` on top.
 struct Coarse {
     /// Leaf by leaf, of each column the rows of the leaf.
     cells: Vec<Floats>,
@@ -63,6 +65,7 @@ struct Coarse {
     scale: f64,
     /// No row has a larger norm.
     norm: f64,
+    /// Factor of a sum of squares.
     slack: f64,
 }
 
@@ -99,17 +102,17 @@ impl Coarse {
         ((v - self.middles[column]) * self.scale) as f32
     }
 
-    /// Bound of the error of a distance, scaled, between a row of the points and this one.
+    /// What squared distances, scaled, between this row and those of the points may be too large by.
     fn error(&self, x: &[f64]) -> f64 {
         let scaled = x.iter().zip(&self.middles).map(|(x, middle)| (x - middle) * self.scale);
-        f64::from(f32::EPSILON) * (self.norm + scaled.map(|v| v * v).sum::<f64>().sqrt())
+        let error = f64::from(f32::EPSILON) * (self.norm + scaled.map(|v| v * v).sum::<f64>().sqrt());
+        (1.0 + D.recip()) * error * error
     }
 
     /// Whether the squared distance of any row of a leaf, by its first vector, may be as small as the limit.
     #[inline(always)]
     fn may_be_near<S: Simd>(&self, s: S, leaf: usize, x: &[f32], error: f64, limit: f64) -> bool {
-        let distance = limit.sqrt() * self.scale + error;
-        let limit = (distance * distance * self.slack) as f32;
+        let limit = (((1.0 + D) * (limit * self.scale * self.scale) + error) * self.slack) as f32;
         let columns = x.len();
         let cells = &self.cells[leaf / LEAF * columns * HALF..(leaf / LEAF + 1) * columns * HALF];
         let zero = s.splat_float(0.0);
