@@ -189,6 +189,20 @@ def test_rolling_functions_skip_missing_readings(kind: str) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    "name",
+    ["rolling_median", "rolling_mad", "rolling_mean_std", "rolling_skew_kurt", "rolling_ols_slope"],
+)
+def test_windows_are_refused_in_the_words_of_the_caller(name: str) -> None:
+    frame = pl.DataFrame({"a": A})
+    with pytest.raises(ValueError, match=rf"acm\.{name}: `window` must be >= 1, got 0"):
+        getattr(ff, name)(frame, 0)
+    with pytest.raises(TypeError, match=rf"acm\.{name}: `window` must be an int >= 1 \(rows\), got '2h'"):
+        getattr(ff, name)(frame, "2h")
+    with pytest.raises(ValueError, match=rf"acm\.{name}: `min_periods` must be <= `window` \(3\), got 4"):
+        getattr(ff, name)(frame, 3, min_periods=4)
+
+
 def test_fill_values_of_another_kind_are_refused() -> None:
     frame = pl.DataFrame({"a": A})
     with pytest.raises(TypeError, match="compute_basic_features: `fill_values` must be a mapping"):

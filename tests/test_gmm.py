@@ -288,7 +288,7 @@ FEW = pl.DataFrame({"a": [1.0, 2.0, 1.0], "b": [1.0, 2.0, 1.0]})
 @pytest.mark.parametrize(
     ("frame", "arguments", "text"),
     [
-        (FEW, {"k": 3}, "3 clusters need 3 different rows, but there are only 2; ask for a smaller `k`"),
+        (FEW, {"k": 3}, "3 clusters need 3 different rows, but there are only 2; lower `k` or `k_range`"),
         (FEW, {"k_range": (1, 3)}, "3 clusters need 3 different rows, but there are only 2"),
         (FEW.head(1), {"k": 1}, "none of the 1 rows teaches anything"),
         (FEW.clear(), {"k": 1}, "none of the 0 rows teaches anything"),

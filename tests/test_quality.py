@@ -334,6 +334,16 @@ REFUSED: list[tuple[Callable[[], Any], type[Exception], str]] = [
         "acm.quality_report: `tolerance` must be a finite number >= 0, got '0' (str)",
     ),
     (
+        lambda: acm.quality_report(REPORT.rename({"asset": "sensor"}), "t", over="sensor"),
+        ValueError,
+        "acm.quality_report: `over` must be named otherwise than the columns of the table, rename it, got 'sensor'",
+    ),
+    (
+        lambda: acm.gaps(REPORT.rename({"asset": "start"}), "t", over=["start"]),
+        ValueError,
+        "acm.gaps: `over` must be named otherwise than the columns of the table, rename it, got 'start'",
+    ),
+    (
         lambda: acm.quality_report(REPORT, "t", limits={"x": 5}),
         TypeError,
         "acm.quality_report: `limits['x']` must be a pair (low, high), None for no limit, got 5 (int)",
@@ -378,5 +388,7 @@ def test_times_that_cannot_be_used(call: Callable[..., Any], over: str | None) -
 def test_a_report_without_sensors() -> None:
     with pytest.raises(ValueError, match=r"acm\.quality_report: `frame` must be a frame with at least one numeric"):
         acm.quality_report(REPORT.select("asset", "t"), "t", over="asset")
-    with pytest.raises(ComputeError, match=r"column `asset` has dtype str"):
+    with pytest.raises(
+        ValueError, match=r"acm\.quality_report: `columns` must be numeric sensors, cast `asset` or leave it"
+    ):
         acm.quality_report(REPORT.head(5), "t", columns=["x", "asset"])

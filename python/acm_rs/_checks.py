@@ -159,6 +159,13 @@ def window(operation: str, window_size: object, by: object, *, least: int = 1) -
     return rows_or_time(operation, "window_size", window_size, by, least=least)
 
 
+def rows_only(operation: str, parameter: str, value: object, *, least: int = 1) -> int:
+    """Return a window in rows, where there is no way to give one in time."""
+    if not is_integer(value):
+        raise mistyped(operation, parameter, f"an int >= {least} (rows)", value)
+    return integer(operation, parameter, value, least)
+
+
 def rows_or_time(operation: str, parameter: str, value: object, by: object, *, least: int = 1) -> int:
     """Return a length in rows or, if `by` is given, in nanoseconds."""
     if is_duration(value):

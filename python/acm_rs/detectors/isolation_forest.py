@@ -189,7 +189,7 @@ class IsolationForestModel(Model):
         columns : list of str, str or None
             Columns to learn; default None: all numeric ones.
         by : str or None
-            Key column: one model for each of its values; default None: one model.
+            Key column: one model for each of its values, rows without one are left out; default None: one model.
         n_trees, max_samples, bootstrap, seed, min_present, strict
             As in `isolation_forest_fit`.
 

@@ -231,7 +231,7 @@ class OmrModel(Model):
         columns : list of str, str or None
             Columns to learn; default None: all numeric ones.
         by : str or None
-            Key column: one model for each of its values; default None: one model.
+            Key column: one model for each of its values, rows without one are left out; default None: one model.
         method, n_components, alpha, min_present, strict
             As in `omr_fit`.
 

@@ -373,7 +373,7 @@ class PcaModel(Model):
         columns : list of str, str or None
             Columns to learn; default None: all numeric ones.
         by : str or None
-            Key column: one model for each of its values; default None: one model.
+            Key column: one model for each of its values, rows without one are left out; default None: one model.
         n_components, scale, confidence, min_present, strict
             As in `pca_fit`.
 

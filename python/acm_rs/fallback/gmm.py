@@ -111,7 +111,7 @@ def fit_rows(
     if not (np.abs(z) <= LARGEST).all():
         raise ValueError(
             "the scaled readings lie too far apart for a Gaussian, their squares do not fit a number; remove the "
-            'outliers or use scale="robust"'
+            "outliers or use another `scale`"
         )
     start = {} if init is None else _start(init, k_range, columns, covariance)
     tried, best = [], None
@@ -120,7 +120,7 @@ def fit_rows(
             distinct = len(np.unique(z, axis=0)) if k > 1 else 1
             if distinct < k:
                 raise ValueError(
-                    f"{k} clusters need {k} different rows, but there are only {distinct}; ask for a smaller `k`"
+                    f"{k} clusters need {k} different rows, but there are only {distinct}; lower `k` or `k_range`"
                 )
         mixture = GaussianMixture(
             k,

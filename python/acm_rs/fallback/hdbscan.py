@@ -241,7 +241,7 @@ def fit_rows(
     if rows <= min_samples:
         raise ValueError(
             f"a row needs {min_samples} others for its core distance, but there are only {rows} rows in all; give it "
-            "more rows or a smaller `min_samples`"
+            "more rows or a smaller `min_cluster_size` or `min_samples`"
         )
     center, spread = scaling(cells, scale)
     z = scaled(cells, center, spread)

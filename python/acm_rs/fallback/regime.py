@@ -75,7 +75,8 @@ def _moments(rows: Floats, labels: Any, k: int, reg_covar: float) -> tuple[Float
 
 
 def _too_many(k: int, distinct: int) -> ValueError:
-    text = f"{k} clusters need {k} different rows, but there are only {distinct}; lower `k_range`"
+    text = f"{k} clusters need {k} different rows, but there are only {distinct}; lower `k_range`, "
+    text += "or remove outliers beside which all others are equal"
     return ValueError(text)
 
 

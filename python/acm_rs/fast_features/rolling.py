@@ -224,8 +224,8 @@ def rolling_spectral_energy(
     operation = "rolling_spectral_energy"
     if method not in ("auto", "fft", "goertzel"):
         raise _checks.invalid(operation, "method", '"auto", "fft" or "goertzel"', method)
-    window = _checks.window(operation, window, None, least=2)
-    min_periods = _checks.min_samples(operation, min_periods, window, None)
+    window = _checks.rows_only(operation, "window", window, least=2)
+    min_periods = _checks.min_samples(operation, min_periods, window, None, name="min_periods", window_name="window")
     frame, names = read(df, cols)
     packed = features.rolling_spectral_energy(
         names, window, bands=bands, sampling_hz=fs, min_samples=max(min_periods, 2, window // 2)
@@ -322,6 +322,8 @@ def _rolling(
     fill_null: float | None = None,
 ) -> Any:
     """Columns `{c}_{suffix}` in one call: all of the first feature, then all of the next."""
+    window = _checks.rows_only(name, "window", window)
+    min_periods = _checks.min_samples(name, min_periods, window, None, name="min_periods", window_name="window")
     frame, names = read(df, cols)
     packed = packed_features(
         names, window, features=wanted, min_samples=min_periods, fill_null=fill_null, order="feature"
@@ -345,6 +347,7 @@ def _limited(
 def _basic_features(
     name: str, df: Any, window: int, cols: Columns, fill_values: FillValues
 ) -> pl.DataFrame | pl.LazyFrame:
+    window = _checks.rows_only(name, "window", window)
     frame, names = read(df, cols)
     given = _given(fill_values, names)
     packed = packed_features(names, window, scale_floor=SCALE_FLOOR, fill_null=0.0, order="feature")

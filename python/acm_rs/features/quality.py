@@ -242,7 +242,7 @@ def gaps(frame: PolarsFrame, by: str, *, longer_than: WindowSize | None = None, 
     _check_frame("gaps", frame)
     if not isinstance(by, str):
         raise _checks.mistyped("gaps", "by", "the name of the time column", by)
-    keys: list[str] = [] if over is None else _checks.names("gaps", "over", over)
+    keys: list[str] = _keys("gaps", over, ("start", "end", "duration", "missing_rows"))
     limit = None if longer_than is None else _checks.duration("gaps", "longer_than", longer_than)
 
     def each(expr: pl.Expr) -> pl.Expr:
@@ -349,7 +349,7 @@ def quality_report(
     _check_frame(operation, frame)
     if not isinstance(by, str):
         raise _checks.mistyped(operation, "by", "the name of the time column", by)
-    keys: list[str] = [] if over is None else _checks.names(operation, "over", over)
+    keys: list[str] = _keys(operation, over, _FACT_NAMES)
     timed = _checks.is_duration(stuck_for)
     _checks.rows_or_time(operation, "stuck_for", stuck_for, by if timed else None, least=2)
     _checks.number(operation, "tolerance", tolerance, positive=False)
@@ -357,6 +357,10 @@ def quality_report(
     sensors = frame.select(_sensors(operation, keys, columns)).collect_schema()
     if not sensors:
         raise _checks.invalid(operation, "frame", "a frame with at least one numeric column", frame.collect_schema())
+    for sensor, dtype in sensors.items():
+        if not (dtype.is_numeric() or dtype == pl.Null):
+            allowed = f"numeric sensors, cast `{sensor}` or leave it out"
+            raise _checks.invalid(operation, "columns", allowed, dtype)
     if absent := sorted(set(ranges) - set(sensors)):
         allowed = f"for sensors alone, which are {_checks.shown(sensors.names())}"
         raise _checks.invalid(operation, "limits", allowed, absent)
@@ -387,6 +391,23 @@ def quality_report(
     )
 
 
+# the columns of the report but those of `over`
+_FACT_NAMES = (
+    "sensor",
+    "rows",
+    "readings",
+    "missing",
+    "interval",
+    "duplicated_times",
+    "longest_gap",
+    "min",
+    "max",
+    "constant",
+    "out_of_range",
+    "stuck_spells",
+    "stuck_readings",
+    "longest_stuck",
+)
 # names of columns in between
 _TICKS, _STUCK, _ASSET, _FACTS = "acm ticks", " acm stuck", "acm asset", "acm facts"
 
@@ -429,6 +450,14 @@ def _facts(
 def _check_frame(operation: str, frame: object) -> None:
     if not isinstance(frame, (pl.DataFrame, pl.LazyFrame)):
         raise _checks.mistyped(operation, "frame", "a polars DataFrame or LazyFrame", frame)
+
+
+def _keys(operation: str, over: Over, results: Sequence[str]) -> list[str]:
+    """Return the key columns, none of which may be named like a result."""
+    keys: list[str] = [] if over is None else _checks.names(operation, "over", over)
+    if taken := [key for key in keys if key in results]:
+        raise _checks.invalid(operation, "over", "named otherwise than the columns of the table, rename it", taken[0])
+    return keys
 
 
 def _sensors(operation: str, keys: Sequence[str], columns: IntoColumns | None) -> Sequence[str | pl.Expr]:

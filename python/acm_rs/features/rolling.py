@@ -694,7 +694,7 @@ def rolling_spectral_energy(
     operation = "rolling_spectral_energy"
     if by is not None:
         raise _checks.invalid(operation, "by", "None: a spectrum needs rows at equal intervals", by)
-    window = _checks.window(operation, window_size, None, least=2)
+    window = _checks.rows_only(operation, "window_size", window_size, least=2)
     sampling_hz = _checks.number(operation, "sampling_hz", sampling_hz, positive=True)
     return _rolling(
         operation,

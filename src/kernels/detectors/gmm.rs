@@ -135,6 +135,9 @@ impl fmt::Display for Error {
         match self {
             Self::FewRows { rows } => write!(f, "a Gaussian mixture needs at least 2 rows to learn from, got {rows}"),
             Self::NoColumns => write!(f, "no column is left to learn from"),
+            Self::Start(kmeans::Error::FewRows { k, distinct }) => {
+                write!(f, "{k} clusters need {k} different rows, but there are only {distinct}; lower `k` or `k_range`")
+            }
             Self::Start(error) => error.fmt(f),
             Self::Init(text) => f.write_str(text),
             Self::NotPositiveDefinite { component, reg_covar } => write!(
@@ -145,7 +148,7 @@ impl fmt::Display for Error {
             Self::TooLarge => write!(
                 f,
                 "the scaled readings lie too far apart for a Gaussian, their squares do not fit a number; remove the \
-                 outliers or use scale=\"robust\""
+                 outliers or use another `scale`"
             ),
         }
     }

@@ -373,7 +373,10 @@ fn by_hdbscan(rows: Matrix<'_>, params: &Params, pool: &ThreadPool) -> Result<Fo
 fn too_many(error: &kmeans::Error) -> Error {
     Error(match error {
         kmeans::Error::FewRows { k, distinct } => {
-            format!("{k} clusters need {k} different rows, but there are only {distinct}; lower `k_range`")
+            format!(
+                "{k} clusters need {k} different rows, but there are only {distinct}; lower `k_range`, or remove \
+                 outliers beside which all others are equal"
+            )
         }
         error => error.to_string(),
     })

@@ -104,7 +104,7 @@ impl fmt::Display for Error {
             Self::FewRows { rows, min_samples } => write!(
                 f,
                 "a row needs {min_samples} others for its core distance, but there are only {rows} rows in all; give it \
-                 more rows or a smaller `min_samples`"
+                 more rows or a smaller `min_cluster_size` or `min_samples`"
             ),
             Self::Huge => {
                 write!(f, "the scaled readings do not fit a number; remove the outliers, or use another `scale`")
