@@ -385,6 +385,13 @@ def test_times_that_cannot_be_used(call: Callable[..., Any], over: str | None) -
             assert f"acm.{operation}: {text}" in str(caught.value)
 
 
+def test_no_key_may_be_named_like_a_result() -> None:
+    for call in (acm.quality_report, acm.gaps):
+        for name in call(REPORT, "t", over="asset").columns[1:]:
+            with pytest.raises(ValueError, match=rf"`over` must be named otherwise than .* got '{name}'"):
+                call(REPORT.rename({"asset": name}), "t", over=name)
+
+
 def test_a_report_without_sensors() -> None:
     with pytest.raises(ValueError, match=r"acm\.quality_report: `frame` must be a frame with at least one numeric"):
         acm.quality_report(REPORT.select("asset", "t"), "t", over="asset")

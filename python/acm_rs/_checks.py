@@ -6,7 +6,7 @@ import math
 import re
 import reprlib
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from datetime import timedelta
 from numbers import Integral, Real
 from typing import Any, SupportsInt, TypeGuard
@@ -294,6 +294,13 @@ def time_column(operation: str, by: object) -> pl.Expr | None:
     if isinstance(by, str):
         return pl.col(by)
     raise mistyped(operation, "by", "a column name, an expression or None", by)
+
+
+def apart(operation: str, parameter: str, names: Iterable[str], results: Collection[str]) -> None:
+    """Refuse columns that are named like those of the table that comes out."""
+    for name in names:
+        if name in results:
+            raise invalid(operation, parameter, "named otherwise than the columns of the table, rename it", name)
 
 
 def names(operation: str, parameter: str, value: object) -> list[str]:

@@ -75,9 +75,8 @@ def _moments(rows: Floats, labels: Any, k: int, reg_covar: float) -> tuple[Float
 
 
 def _too_many(k: int, distinct: int) -> ValueError:
-    text = f"{k} clusters need {k} different rows, but there are only {distinct}; lower `k_range`, "
-    text += "or remove outliers beside which all others are equal"
-    return ValueError(text)
+    text = f"{k} clusters need {k} different rows, but there are only {distinct}"
+    return ValueError(f"{text}; lower `k_range`, or remove outliers beside which all others are equal")
 
 
 def _at_the_end(k: int, most: int) -> str:

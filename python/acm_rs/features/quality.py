@@ -455,8 +455,7 @@ def _check_frame(operation: str, frame: object) -> None:
 def _keys(operation: str, over: Over, results: Sequence[str]) -> list[str]:
     """Return the key columns, none of which may be named like a result."""
     keys: list[str] = [] if over is None else _checks.names(operation, "over", over)
-    if taken := [key for key in keys if key in results]:
-        raise _checks.invalid(operation, "over", "named otherwise than the columns of the table, rename it", taken[0])
+    _checks.apart(operation, "over", keys, results)
     return keys
 
 

@@ -376,9 +376,8 @@ def regime_statistics(
     if named in keys:
         raise _checks.invalid(name, "labels", "another column than those of `over`", named)
     facts = FACTS if score is None else (*FACTS, *SCORE_FACTS)
-    for parameter, taken in (("labels", [named]), ("over", keys)):
-        if own := [column for column in taken if column in facts]:
-            raise _checks.invalid(name, parameter, "named otherwise than the columns of the table, rename it", own[0])
+    _checks.apart(name, "labels", [named], facts)
+    _checks.apart(name, "over", keys, facts)
     base = frame.lazy().select(
         *keys,
         label.alias(_LABEL),

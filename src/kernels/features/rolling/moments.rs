@@ -29,6 +29,7 @@
 use super::{Frame, PAD, Statistic, Tile, size_buffers};
 use std::ops::RangeInclusive;
 
+use crate::kernels::powers_of_two;
 use crate::kernels::simd::{Arithmetic, Kernel, LANES, Lanes, Scalar, Simd, dispatch};
 use crate::kernels::transpose::{deinterleave, side_by_side};
 
@@ -233,10 +234,7 @@ impl<const ORDER: u8, const SLOPE: bool> Kernel for Ordered<'_, ORDER, SLOPE> {
             let end = at + LANES;
             if end == SOME || first + LANES >= tile.results() {
                 let central = each!(some, values => &values[..end]);
-                let outs = outs.iter_mut().map(|out| &mut out[first - at..]);
-                for (statistic, out) in statistics.iter().zip(outs) {
-                    finish_rows(s, *statistic, &central, tile, out);
-                }
+                finish_all(s, statistics, &central, tile, outs, first - at);
             }
         }
     }
@@ -298,6 +296,7 @@ struct Shared {
     right: [Lanes; ONE_PASS_MAX],
     /// The sums of the left block's rows from each on; of row 0, which no window needs, 0.
     suffix: [Suffix; ONE_PASS_MAX],
+    /// `sxp`, `n` and `spp` before they lie row by row; `mean` and `m2` take the places of `left` and `right`.
     crosses: [Lanes; ONE_PASS_MAX],
     counts: [Lanes; ONE_PASS_MAX],
     positions: [Lanes; ONE_PASS_MAX],
@@ -427,7 +426,7 @@ impl Shared {
                     let spp = s.div(s.sub(s.mul(readings, p2), s.mul(p1, p1)), readings);
                     s.store(spp, &mut positions[i]);
                 } else {
-                    let middle = s.splat(i as f64 - (w - 1) as f64 * 0.5);
+                    let middle = s.splat(position(i, w));
                     s.store(s.sub(cross, s.mul(middle, sum)), &mut crosses[i]);
                 }
             }
@@ -560,8 +559,8 @@ impl<V: Copy> Power<V> {
         Self { s1: zero, s2: zero, s3: zero, s4: zero, sx: zero, p1: zero, p2: zero }
     }
 
-    /// Adds readings at a distance `d`, NaN where it is missing, from the point, and at a position; those of complete windows
-    /// need not be added up.
+    /// Adds readings at a distance `d` from the point, NaN where they are missing, and at a position. Number and positions of the
+    /// readings are added up only where some may be missing.
     #[inline(always)]
     fn add_reading<S: Simd<V = V>, const ORDER: u8, const SLOPE: bool, const MISSING: bool>(
         &mut self,
@@ -700,13 +699,6 @@ fn scaled_sums(window: &[f64], position: impl Fn(usize) -> f64) -> Central<f64> 
     out.mean = (anchor + (mean + out.mean)) * up;
     out.scale = up;
     out
-}
-
-/// `(2^-e, 2^e)` with `2^e` near `a`, both of them normal numbers.
-fn powers_of_two(a: f64) -> (f64, f64) {
-    let exponent = ((a.max(f64::MIN_POSITIVE).to_bits() >> 52) as i32 - 1023).clamp(-1021, 1021);
-    let power = |e: i32| f64::from_bits(((e + 1023) as u64) << 52);
-    (power(-exponent), power(exponent))
 }
 
 /// What a statistic takes from the number of readings alone: computed once where all windows are full.
@@ -962,23 +954,33 @@ impl Kernel for Finish<'_> {
 
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        for (statistic, out) in self.statistics.iter().zip(self.outs) {
-            finish_rows(s, *statistic, &self.central, self.tile, out);
-        }
+        finish_all(s, self.statistics, &self.central, self.tile, self.outs, 0);
     }
 }
 
-/// One statistic of all windows. In a loop over statistics for each window, the divisions of all of them would be done for any;
-/// so they are if what statistic it is is asked for in the loop.
+/// Each statistic of all windows, written from the row `from` on. In a loop over statistics for each window, the divisions of all
+/// of them would be done for any; so they are if what statistic it is is asked for in the loop.
 #[inline(always)]
-fn finish_rows<S: Simd>(s: S, statistic: Statistic, central: &Central<&[f64]>, tile: &Tile, out: &mut [f64]) {
-    match statistic {
-        Statistic::Mean => finish_each(s, Statistic::Mean, central, tile, out),
-        Statistic::Std { ddof } => finish_each(s, Statistic::Std { ddof }, central, tile, out),
-        Statistic::Skew { bias, clip } => finish_each(s, Statistic::Skew { bias, clip }, central, tile, out),
-        Statistic::Kurtosis { bias, clip } => finish_each(s, Statistic::Kurtosis { bias, clip }, central, tile, out),
-        Statistic::Slope => finish_each(s, Statistic::Slope, central, tile, out),
-        _ => unreachable!("not a moment"),
+fn finish_all<S: Simd>(
+    s: S,
+    statistics: &[Statistic],
+    central: &Central<&[f64]>,
+    tile: &Tile,
+    outs: &mut [Vec<f64>],
+    from: usize,
+) {
+    for (statistic, out) in statistics.iter().zip(outs) {
+        let out = &mut out[from..];
+        match *statistic {
+            Statistic::Mean => finish_each(s, Statistic::Mean, central, tile, out),
+            Statistic::Std { ddof } => finish_each(s, Statistic::Std { ddof }, central, tile, out),
+            Statistic::Skew { bias, clip } => finish_each(s, Statistic::Skew { bias, clip }, central, tile, out),
+            Statistic::Kurtosis { bias, clip } => {
+                finish_each(s, Statistic::Kurtosis { bias, clip }, central, tile, out)
+            }
+            Statistic::Slope => finish_each(s, Statistic::Slope, central, tile, out),
+            _ => unreachable!("not a moment"),
+        }
     }
 }
 
