@@ -186,6 +186,12 @@ impl Source for Column {
             Self::Float64(chunks) => chunks.load(start, out),
         }
     }
+    fn values(&self) -> Option<&[f64]> {
+        match self {
+            Self::Float32(_) => None,
+            Self::Float64(chunks) => chunks.ca.cont_slice().ok(),
+        }
+    }
 }
 
 /// One result per row, of the dtype that goes with the column.

@@ -112,7 +112,8 @@ pub fn fit<M: Model, E: std::fmt::Display>(
     let columns = struct_columns(operation, input)?;
     let rows = input.len();
     let sources = columns.iter().map(|s| Column::new(operation, s)).collect::<PolarsResult<Vec<_>>>()?;
-    let complete = Complete::new(&POOL, rows, columns.len(), min_present, |j, out| sources[j].load(0, out));
+    let views: Vec<&(dyn Source + Sync)> = sources.iter().map(|column| column as &(dyn Source + Sync)).collect();
+    let complete = Complete::new(&POOL, rows, &views, min_present);
     let name = |j: usize| columns[j].name().to_string();
     let learnt = Learnt {
         columns: complete.kept.iter().map(|&j| name(j)).collect(),

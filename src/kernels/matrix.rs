@@ -3,20 +3,37 @@
 use crate::kernels::parallel;
 use crate::kernels::simd::LANES;
 
-/// A borrowed matrix; cell (i, j) lies at `j * rows + i`.
+/// A borrowed matrix.
 #[derive(Clone, Copy, Debug)]
 pub struct Matrix<'a> {
-    data: &'a [f64],
+    cells: Place<'a>,
     rows: usize,
     columns: usize,
 }
 
+/// Where the columns lie.
+#[derive(Clone, Copy, Debug)]
+enum Place<'a> {
+    /// cell (i, j) at `j * rows + i`
+    Together(&'a [f64]),
+    Apart(&'a [&'a [f64]]),
+}
+
 impl<'a> Matrix<'a> {
+    /// Of columns that lie one behind the other.
+    ///
     /// # Panics
     /// If there are not `rows * columns` values.
     pub fn new(data: &'a [f64], rows: usize, columns: usize) -> Self {
         assert_eq!(data.len(), rows * columns, "a matrix of {rows} rows and {columns} columns");
-        Self { data, rows, columns }
+        Self { cells: Place::Together(data), rows, columns }
+    }
+
+    /// # Panics
+    /// If a column has another length.
+    pub fn of(columns: &'a [&'a [f64]], rows: usize) -> Self {
+        assert!(columns.iter().all(|column| column.len() == rows), "columns of {rows} rows");
+        Self { cells: Place::Apart(columns), rows, columns: columns.len() }
     }
 
     pub fn rows(&self) -> usize {
@@ -28,7 +45,10 @@ impl<'a> Matrix<'a> {
     }
 
     pub fn column(&self, j: usize) -> &'a [f64] {
-        &self.data[j * self.rows..(j + 1) * self.rows]
+        match self.cells {
+            Place::Together(data) => &data[j * self.rows..(j + 1) * self.rows],
+            Place::Apart(columns) => columns[j],
+        }
     }
 }
 

@@ -1,10 +1,13 @@
 //! Gram matrices, eigenpairs, principal components and model residuals. The oracle is exact: columns of Hadamard matrices times powers of
 //! two give data whose every component is known. A one-sided Jacobi iteration, straight from the definition, judges the rest.
 
+use std::cell::Cell;
+
 use acm_rs::kernels::detectors::Score;
 use acm_rs::kernels::detectors::complete::{Complete, Reason};
 use acm_rs::kernels::detectors::omr::{self, Method, Omr, Reconstruction, TAU_FLOOR, VARIANCE_FLOOR};
 use acm_rs::kernels::detectors::pca::{Error, Pca, Scale, Scorer, Statistic};
+use acm_rs::kernels::features::rolling::Source;
 use acm_rs::kernels::linalg::eigen;
 use acm_rs::kernels::linalg::gram::Gram;
 use acm_rs::kernels::matrix::{Matrix, Tile};
@@ -653,11 +656,26 @@ fn quantiles_are_those_of_sorted_readings() {
     assert!(quantile(&[], 0.5, &mut scratch).is_nan() && median(&[f64::NAN; 1500], &mut scratch).is_nan());
 }
 
-fn complete_of(threads: usize, columns: &[&[f64]], rows: usize, min_present: f64) -> Complete {
-    Complete::new(&pool(threads), rows, columns.len(), min_present, |j, out| {
-        out.copy_from_slice(columns[j]);
-        out.iter().any(|v| v.is_nan())
-    })
+/// A column that must be loaded.
+struct Elsewhere<'a>(&'a [f64]);
+
+impl Source for Elsewhere<'_> {
+    fn len(&self) -> usize {
+        self.0.len()
+    }
+    fn load(&self, start: usize, out: &mut [f64]) -> bool {
+        self.0.load(start, out)
+    }
+}
+
+/// Whether columns are read where they lie or loaded makes no difference.
+fn with_complete(threads: usize, columns: &[Vec<f64>], min_present: f64, check: impl Fn(&Complete)) {
+    let (pool, rows) = (pool(threads), columns.first().map_or(0, Vec::len));
+    let loaded: Vec<Elsewhere> = columns.iter().map(|column| Elsewhere(column)).collect();
+    let there: Vec<&(dyn Source + Sync)> = columns.iter().map(|column| column as &(dyn Source + Sync)).collect();
+    let loaded: Vec<&(dyn Source + Sync)> = loaded.iter().map(|column| column as &(dyn Source + Sync)).collect();
+    check(&Complete::new(&pool, rows, &there, min_present));
+    check(&Complete::new(&pool, rows, &loaded, min_present));
 }
 
 #[test]
@@ -672,23 +690,34 @@ fn completing_rows_drops_what_teaches_nothing() {
         [2.0, 2.0, 8.0, 2.0, 2.0],
     ];
     for threads in [1, 2] {
-        let complete = complete_of(threads, &columns.each_ref().map(|column| column.as_slice()), 5, 0.5);
-        assert_eq!(complete.kept, [1, 3]);
-        assert_eq!(complete.dropped, [(0, Reason::Constant), (2, Reason::Missing), (4, Reason::Constant)]);
-        assert_eq!(complete.imputation.medians, [3.0, 6.0]);
-        assert_eq!(complete.rows_left_out, 1);
-        let matrix = complete.matrix();
-        assert_eq!(
-            (matrix.column(0), matrix.column(1)),
-            ([1.0, 3.0, 3.0, 4.0].as_slice(), [5.0, 6.0, 6.0, 9.0].as_slice())
-        );
+        with_complete(threads, &columns.map(Vec::from), 0.5, |complete| {
+            assert_eq!(complete.kept, [1, 3]);
+            assert_eq!(complete.dropped, [(0, Reason::Constant), (2, Reason::Missing), (4, Reason::Constant)]);
+            assert_eq!(complete.imputation.medians, [3.0, 6.0]);
+            assert_eq!(complete.rows_left_out, 1);
+            let matrix = complete.matrix();
+            assert_eq!(
+                (matrix.column(0), matrix.column(1)),
+                ([1.0, 3.0, 3.0, 4.0].as_slice(), [5.0, 6.0, 6.0, 9.0].as_slice())
+            );
+        });
     }
-    let whole = [[1.0, 2.0, 4.0], [3.0, 3.0, 3.0], [5.0, 1.0, 0.0]];
-    let complete = complete_of(1, &whole.each_ref().map(|column| column.as_slice()), 3, 1.0);
-    assert_eq!((complete.kept.as_slice(), complete.rows_left_out), ([0, 2].as_slice(), 0));
-    assert_eq!(complete.matrix().column(1), [5.0, 1.0, 0.0]);
-    let nothing = complete_of(1, &[&[], &[]], 0, 0.5);
-    assert_eq!((nothing.kept.len(), nothing.matrix().rows()), (0, 0));
+    let whole = [vec![1.0, 2.0, 4.0], vec![3.0, 3.0, 3.0], vec![5.0, 1.0, 0.0]];
+    with_complete(1, &whole, 1.0, |complete| {
+        assert_eq!((complete.kept.as_slice(), complete.rows_left_out), ([0, 2].as_slice(), 0));
+        assert_eq!(complete.imputation.medians, [2.0, 1.0]);
+        assert_eq!((complete.matrix().columns(), complete.matrix().column(1)), (2, [5.0, 1.0, 0.0].as_slice()));
+    });
+    with_complete(1, &[vec![3.0, 3.0], vec![1.0, 1.0]], 0.5, |complete| {
+        assert_eq!((complete.kept.len(), complete.matrix().rows(), complete.rows_left_out), (0, 0, 2));
+    });
+    with_complete(1, &[vec![1.0, 2.0, f64::INFINITY], vec![1.0, 4.0, 2.0]], 1.0, |complete| {
+        assert_eq!((complete.matrix().rows(), complete.rows_left_out), (2, 1), "an infinite reading is missing");
+        assert_eq!((complete.matrix().columns(), complete.matrix().column(1)), (2, [1.0, 4.0].as_slice()));
+    });
+    with_complete(1, &[vec![], vec![]], 0.5, |nothing| {
+        assert_eq!((nothing.kept.len(), nothing.matrix().rows()), (0, 0));
+    });
 }
 
 #[test]
@@ -702,11 +731,12 @@ fn a_row_counts_again_once_the_column_that_it_lacks_is_dropped() {
         [6.0, 6.0, NAN, NAN, 0.0],
     ];
     // row 3 has 2 of 4 columns, too few, but 2 of the 3 that are kept
-    let complete = complete_of(1, &columns.each_ref().map(|column| column.as_slice()), 5, 0.6);
-    assert_eq!(complete.kept, [0, 1, 2]);
-    assert_eq!(complete.dropped, [(3, Reason::Constant)]);
-    assert_eq!(complete.rows_left_out, 1);
-    assert_eq!(complete.matrix().column(1), [5.0, 3.0, 1.0, 3.0]);
+    with_complete(1, &columns.map(Vec::from), 0.6, |complete| {
+        assert_eq!(complete.kept, [0, 1, 2]);
+        assert_eq!(complete.dropped, [(3, Reason::Constant)]);
+        assert_eq!(complete.rows_left_out, 1);
+        assert_eq!(complete.matrix().column(1), [5.0, 3.0, 1.0, 3.0]);
+    });
 }
 
 #[test]
@@ -721,31 +751,33 @@ fn the_rows_that_teach_are_those_that_get_a_score() {
         let data: Vec<Vec<f64>> = (0..width)
             .map(|_| (0..rows).map(|_| if below(10) < gaps { f64::NAN } else { (below(5) / 4) as f64 }).collect())
             .collect();
-        let columns: Vec<&[f64]> = data.iter().map(Vec::as_slice).collect();
-        let complete = complete_of(1, &columns, rows, min_present);
-        let matrix = complete.matrix();
-        dropped_late += usize::from(complete.dropped.iter().any(|&(j, _)| {
-            let mut present = columns[j].iter().filter(|v| !v.is_nan());
-            present.next().is_some_and(|first| present.any(|v| v != first))
-        }));
-        let mut tile = Tile::default();
-        tile.resize(rows, complete.kept.len());
-        for (k, &j) in complete.kept.iter().enumerate() {
-            tile.column_mut(k).copy_from_slice(columns[j]);
-        }
-        let with_gaps: Vec<usize> = (0..complete.kept.len()).collect();
-        let mut scored = Vec::new();
-        if !complete.kept.is_empty() {
-            complete.imputation.fill(&mut tile, &with_gaps, &mut scored);
-        }
-        let scored: Vec<usize> = (0..scored.len()).filter(|&i| scored[i]).collect();
-        let case = format!("seed {seed}, min_present {min_present}, columns {columns:?}, kept {:?}", complete.kept);
-        assert_eq!(matrix.rows(), scored.len(), "{case}");
-        assert_eq!(complete.rows_left_out, rows - scored.len(), "{case}");
-        for k in 0..complete.kept.len() {
-            let filled: Vec<f64> = scored.iter().map(|&i| tile.column(k)[i]).collect();
-            assert_eq!(matrix.column(k), filled, "{case}");
-        }
+        let late = Cell::new(0);
+        with_complete(1, &data, min_present, |complete| {
+            let matrix = complete.matrix();
+            late.set(usize::from(complete.dropped.iter().any(|&(j, _)| {
+                let mut present = data[j].iter().filter(|v| !v.is_nan());
+                present.next().is_some_and(|first| present.any(|v| v != first))
+            })));
+            let mut tile = Tile::default();
+            tile.resize(rows, complete.kept.len());
+            for (k, &j) in complete.kept.iter().enumerate() {
+                tile.column_mut(k).copy_from_slice(&data[j]);
+            }
+            let with_gaps: Vec<usize> = (0..complete.kept.len()).collect();
+            let mut scored = Vec::new();
+            if !complete.kept.is_empty() {
+                complete.imputation.fill(&mut tile, &with_gaps, &mut scored);
+            }
+            let scored: Vec<usize> = (0..scored.len()).filter(|&i| scored[i]).collect();
+            let case = format!("seed {seed}, min_present {min_present}, columns {data:?}, kept {:?}", complete.kept);
+            assert_eq!(matrix.rows(), scored.len(), "{case}");
+            assert_eq!(complete.rows_left_out, rows - scored.len(), "{case}");
+            for k in 0..complete.kept.len() {
+                let filled: Vec<f64> = scored.iter().map(|&i| tile.column(k)[i]).collect();
+                assert_eq!(matrix.column(k), filled, "{case}");
+            }
+        });
+        dropped_late += late.get();
     }
     assert!(dropped_late > 30, "{dropped_late} cases with a column that is constant only without the rows left out");
 }

@@ -6,9 +6,11 @@
 
 use rayon::ThreadPool;
 
+use crate::kernels::features::rolling::Columns;
 use crate::kernels::matrix::{Matrix, TILE_ROWS, Tile};
 use crate::kernels::parallel;
 use crate::kernels::selection::median;
+use crate::kernels::simd::all_finite;
 
 /// Why a column is not part of a model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,8 +30,8 @@ impl Reason {
 
 /// A matrix without missing cells, and how it came about.
 #[derive(Clone, Debug)]
-pub struct Complete {
-    data: Vec<f64>,
+pub struct Complete<'a> {
+    cells: Kept<'a>,
     rows: usize,
     /// Positions of the columns that are kept, ascending.
     pub kept: Vec<usize>,
@@ -39,56 +41,50 @@ pub struct Complete {
     pub rows_left_out: usize,
 }
 
-impl Complete {
-    /// Takes a matrix, whose column j `load` writes, cells that are missing NaN, and says whether any is; `min_present` lies in
-    /// (0, 1]. Nothing is copied unless columns or rows are dropped.
+/// The columns that are kept.
+#[derive(Clone, Debug)]
+enum Kept<'a> {
+    /// Where they lie in memory: nothing is missing anywhere.
+    There(Vec<&'a [f64]>),
+    /// One behind the other.
+    Copied(Vec<f64>),
+}
+
+impl<'a> Complete<'a> {
+    /// `min_present` lies in (0, 1].
     ///
     /// The share of a row's columns that are present counts the kept ones only, in a fit as in a score. Leaving rows out may
     /// make further columns constant, which are then dropped too, and with them gone a row that was left out may count again;
     /// this goes on until nothing changes. A dropped column does not come back, even if it changes among the rows that do, lest
     /// both take turns for ever.
-    pub fn new(
-        pool: &ThreadPool,
-        rows: usize,
-        columns: usize,
-        min_present: f64,
-        load: impl Fn(usize, &mut [f64]) -> bool + Sync,
-    ) -> Self {
-        let mut data = vec![0.0; rows * columns];
+    pub fn new(pool: &ThreadPool, rows: usize, columns: &'a Columns<'a>, min_present: f64) -> Self {
+        let cells = rows * columns.len();
         // the median while the column is in the cache, for the most part that of the rows that are left
-        let read = |scratch: &mut Vec<f64>, j: usize, x: &mut [f64]| (load(j, x), median(x, scratch));
-        let cells = data.len();
+        let values: Option<Vec<&[f64]>> = columns.iter().map(|column| column.values()).collect();
+        if let Some(values) = values {
+            let medians = parallel::map(pool, values.len(), cells, Vec::new, |scratch, j| {
+                all_finite(values[j]).then(|| median(values[j], scratch))
+            });
+            if let Some(medians) = medians.into_iter().collect::<Option<Vec<f64>>>() {
+                let choice = Choice::new(Matrix::of(&values, rows), &vec![false; values.len()], min_present);
+                return Self {
+                    cells: Kept::There(choice.kept.iter().map(|&j| &values[j][..choice.left.len()]).collect()),
+                    rows: choice.left.len(),
+                    rows_left_out: rows - choice.left.len(),
+                    imputation: Imputation { medians: choice.kept.iter().map(|&j| medians[j]).collect(), min_present },
+                    kept: choice.kept,
+                    dropped: choice.dropped,
+                };
+            }
+        }
+        let mut data = vec![0.0; cells];
+        let read = |scratch: &mut Vec<f64>, j: usize, x: &mut [f64]| (columns[j].load(0, x), median(x, scratch));
         let columns_read = parallel::each(pool, data.chunks_exact_mut(rows.max(1)), cells, Vec::new, read);
         let (mut gaps, mut medians): (Vec<bool>, Vec<f64>) = columns_read.into_iter().unzip();
         // without rows there are no columns to read
-        gaps.resize(columns, false);
-        medians.resize(columns, f64::NAN);
-        let matrix = Matrix::new(&data, rows, columns);
-        let mut kept: Vec<usize> = (0..columns).collect();
-        let mut left: Vec<usize> = (0..rows).collect();
-        let mut dropped = Vec::new();
-        loop {
-            let before = (kept.len(), left.len()); // the rows follow from the columns
-            kept.retain(|&j| {
-                let reason = useless(left.iter().map(|&i| matrix.column(j)[i]));
-                dropped.extend(reason.map(|reason| (j, reason)));
-                reason.is_none()
-            });
-            let needed = needed(min_present, kept.len());
-            let with_gaps: Vec<usize> = kept.iter().copied().filter(|&j| gaps[j]).collect();
-            let mut present = vec![kept.len() - with_gaps.len(); rows];
-            for j in with_gaps {
-                for (count, v) in present.iter_mut().zip(matrix.column(j)) {
-                    *count += usize::from(!v.is_nan());
-                }
-            }
-            // of all rows, not of those that were left: what scores a row knows the kept columns only
-            left = (0..rows).filter(|&i| present[i] >= needed).collect();
-            if (kept.len(), left.len()) == before {
-                break;
-            }
-        }
-        dropped.sort_unstable_by_key(|&(j, _)| j);
+        gaps.resize(columns.len(), false);
+        medians.resize(columns.len(), f64::NAN);
+        let Choice { kept, left, dropped } = Choice::new(Matrix::new(&data, rows, columns.len()), &gaps, min_present);
         // no cell moves back
         let mut to = 0;
         for &j in &kept {
@@ -116,7 +112,7 @@ impl Complete {
             column.iter_mut().filter(|v| v.is_nan()).for_each(|v| *v = medians[k]);
         }
         Self {
-            data,
+            cells: Kept::Copied(data),
             rows: left.len(),
             rows_left_out: rows - left.len(),
             dropped,
@@ -126,7 +122,50 @@ impl Complete {
     }
 
     pub fn matrix(&self) -> Matrix<'_> {
-        Matrix::new(&self.data, self.rows, self.kept.len())
+        match &self.cells {
+            Kept::There(columns) => Matrix::of(columns, self.rows),
+            Kept::Copied(data) => Matrix::new(data, self.rows, self.kept.len()),
+        }
+    }
+}
+
+/// Which columns and rows teach something.
+struct Choice {
+    kept: Vec<usize>,
+    left: Vec<usize>,
+    dropped: Vec<(usize, Reason)>,
+}
+
+impl Choice {
+    /// Only the columns with `gaps` have missing cells, which are NaN.
+    fn new(matrix: Matrix<'_>, gaps: &[bool], min_present: f64) -> Self {
+        let rows = matrix.rows();
+        let mut kept: Vec<usize> = (0..matrix.columns()).collect();
+        let mut left: Vec<usize> = (0..rows).collect();
+        let mut dropped = Vec::new();
+        loop {
+            let before = (kept.len(), left.len()); // the rows follow from the columns
+            kept.retain(|&j| {
+                let reason = useless(left.iter().map(|&i| matrix.column(j)[i]));
+                dropped.extend(reason.map(|reason| (j, reason)));
+                reason.is_none()
+            });
+            let needed = needed(min_present, kept.len());
+            let with_gaps: Vec<usize> = kept.iter().copied().filter(|&j| gaps[j]).collect();
+            let mut present = vec![kept.len() - with_gaps.len(); rows];
+            for j in with_gaps {
+                for (count, v) in present.iter_mut().zip(matrix.column(j)) {
+                    *count += usize::from(!v.is_nan());
+                }
+            }
+            // of all rows, not of those that were left: what scores a row knows the kept columns only
+            left = (0..rows).filter(|&i| present[i] >= needed).collect();
+            if (kept.len(), left.len()) == before {
+                break;
+            }
+        }
+        dropped.sort_unstable_by_key(|&(j, _)| j);
+        Self { kept, left, dropped }
     }
 }
 

@@ -16,10 +16,11 @@
 
 use rayon::ThreadPool;
 
-use super::{HUGE, Row, TINY, direct, interleave};
-use crate::kernels::features::rolling::Source;
+use super::{HUGE, Row, TINY, direct};
+use crate::kernels::features::rolling::{Columns, Source};
 use crate::kernels::parallel;
 use crate::kernels::simd::{Kernel, LANES, Lanes, Simd, dispatch};
+use crate::kernels::transpose::side_by_side;
 
 /// Rows that are packed at once: eight times four columns of them stay in the first cache level.
 const BLOCK: usize = 128;
@@ -31,9 +32,6 @@ const KAPPA: f64 = 64.0;
 const SAMPLE: usize = 15;
 /// Bounds of the number of parts.
 const PARTS: (usize, usize) = (4, 16);
-
-/// Columns to correlate.
-pub type Columns<'a> = [&'a (dyn Source + Sync)];
 
 /// Pearson's correlations, row by row; NaN where there is none. 1 on the diagonal.
 ///
@@ -141,15 +139,6 @@ impl Sorted {
             before += ties;
             start = end;
         }
-    }
-}
-
-impl Source for Vec<f64> {
-    fn len(&self) -> usize {
-        self.as_slice().len()
-    }
-    fn load(&self, start: usize, out: &mut [f64]) -> bool {
-        self.as_slice().load(start, out)
     }
 }
 
@@ -294,17 +283,34 @@ impl Sums {
     /// The matrix in the order of the columns.
     fn correlations(&self, pool: &ThreadPool, columns: &Columns, order: &[usize]) -> Vec<f64> {
         let p = self.p;
+        let factors: Vec<Option<f64>> = (0..p).map(|a| self.factor(a)).collect();
+        // row by row: each pair twice, but on all threads and side by side in memory
+        let rows = parallel::map(
+            pool,
+            p,
+            p * p,
+            || (),
+            |(), a| {
+                let mut again = Vec::new();
+                let row: Vec<f64> = (0..p)
+                    .map(|b| {
+                        self.pair(&factors, a.min(b), a.max(b)).unwrap_or_else(|| {
+                            again.push(b);
+                            f64::NAN
+                        })
+                    })
+                    .collect();
+                (row, again)
+            },
+        );
         let mut out = vec![f64::NAN; p * p];
         let mut again = Vec::new();
-        for a in 0..p {
-            for b in a..p {
-                let r = self.pair(a, b);
-                let (i, j) = (order[a], order[b]);
-                match r {
-                    Some(r) => (out[i * p + j], out[j * p + i]) = (r, r),
-                    None => again.push((i, j)),
-                }
+        for (a, (row, others)) in rows.into_iter().enumerate() {
+            let i = order[a];
+            for (r, &j) in row.into_iter().zip(order) {
+                out[i * p + j] = r;
             }
+            again.extend(others.into_iter().filter(|&b| b >= a).map(|b| (i, order[b])));
         }
         let cells = again.len() * self.n;
         let results = parallel::map(
@@ -329,40 +335,51 @@ impl Sums {
         out
     }
 
-    /// The correlation of two columns by place; None where the sums are not good enough.
-    fn pair(&self, a: usize, b: usize) -> Option<f64> {
+    fn is_constant(&self, a: usize) -> bool {
+        self.reach[a / LANES][a % LANES] == 0.0
+    }
+
+    /// What a column adds to its correlations with others of which none has missing readings.
+    fn factor(&self, a: usize) -> Option<f64> {
+        let (group, lane) = (a / LANES, a % LANES);
+        factor(self.n as f64, self.sums[group][lane], self.squares[self.at.of(group, group)][lane][lane])
+    }
+
+    /// The correlation of two columns by place, `a <= b`; None where the sums are not good enough.
+    fn pair(&self, factors: &[Option<f64>], a: usize, b: usize) -> Option<f64> {
         let (ga, i, gb, j) = (a / LANES, a % LANES, b / LANES, b % LANES);
-        if self.reach[ga][i] == 0.0 || self.reach[gb][j] == 0.0 {
+        if self.is_constant(a) || self.is_constant(b) || self.n < 2 {
             return Some(f64::NAN);
         }
         let at = self.at.of(ga, gb);
-        let [n, sx, sy, sxx, syy, sxy] = if self.at.is_clean(gb) {
-            let square = |g: usize, lane: usize| self.squares[self.at.of(g, g)][lane][lane];
+        let (per_x, per_y, n, sx, sy, sxy) = if self.at.is_clean(gb) {
             let n = self.n as f64;
-            [n, self.sums[ga][i], self.sums[gb][j], square(ga, i), square(gb, j), self.squares[at][i][j]]
+            (factors[a], factors[b], n, self.sums[ga][i], self.sums[gb][j], self.squares[at][i][j])
         } else {
-            [COUNT, X, Y, XX, YY, XY].map(|k| self.squares[at + k][i][j])
+            let [n, sx, sy, sxx, syy, sxy] = [COUNT, X, Y, XX, YY, XY].map(|k| self.squares[at + k][i][j]);
+            if n < 2.0 {
+                return Some(f64::NAN);
+            }
+            (factor(n, sx, sxx), factor(n, sy, syy), n, sx, sy, sxy)
         };
-        if n < 2.0 {
-            return Some(f64::NAN);
-        }
-        let (mean_x, mean_y) = (sx / n, sy / n);
-        let (vx, vy) = (sxx - sx * mean_x, syy - sy * mean_y);
-        let usable = |sum: f64, mean: f64, v: f64| sum * mean <= KAPPA * v && (TINY..=HUGE).contains(&v);
-        if !usable(sx, mean_x, vx) || !usable(sy, mean_y, vy) {
-            return None;
-        }
-        if a == b {
-            return Some(1.0);
-        }
-        let r = (sxy - sx * sy / n) * ((1.0 / vx.sqrt()) * (1.0 / vy.sqrt()));
+        let per = per_x? * per_y?;
+        let r = if a == b { 1.0 } else { (sxy - sx * sy / n) * per };
         Some(r.clamp(-1.0, 1.0) + 0.0)
     }
+}
+
+/// 1 / sqrt(sum of squares about the mean), of n readings about their anchor; None where the digits of these sums do not suffice.
+fn factor(n: f64, sum: f64, squares: f64) -> Option<f64> {
+    let mean = sum / n;
+    let v = squares - sum * mean;
+    (sum * mean <= KAPPA * v && (TINY..=HUGE).contains(&v)).then(|| 1.0 / v.sqrt())
 }
 
 /// A block of rows, eight columns side by side, about their anchors.
 struct Panels<'a> {
     columns: &'a Columns<'a>,
+    /// those that need not be loaded
+    slices: Vec<Option<&'a [f64]>>,
     anchors: Vec<Row>,
     order: &'a [usize],
     groups: usize,
@@ -384,6 +401,7 @@ impl<'a> Panels<'a> {
         let more = if clean == groups { 0 } else { groups };
         Self {
             columns,
+            slices: columns.iter().map(|column| column.values()).collect(),
             anchors: (0..groups).map(lanes).collect(),
             order,
             groups,
@@ -405,51 +423,62 @@ impl<'a> Panels<'a> {
         self.rows = rows;
         for group in 0..self.groups {
             let members = &self.order[group * LANES..self.order.len().min((group + 1) * LANES)];
-            for (lane, &column) in members.iter().enumerate() {
-                let missing = self.columns[column].load(start, &mut self.buffer[lane * BLOCK..][..rows]);
-                if missing && group < self.clean {
-                    return None;
+            for (&column, buffer) in members.iter().zip(self.buffer.chunks_exact_mut(BLOCK)) {
+                if self.slices[column].is_none() {
+                    self.columns[column].load(start, &mut buffer[..rows]);
                 }
             }
             // lanes without a column hold their anchor
             self.buffer[members.len() * BLOCK..].fill(0.0);
-            dispatch(Pack { panels: self, sums, group });
+            if dispatch(Pack { panels: self, sums, group, members, start }) && group < self.clean {
+                return None;
+            }
         }
         Some(())
     }
 }
 
+/// Packs a group's rows from `start` on; says whether a reading is missing.
 struct Pack<'a, 'b> {
     panels: &'a mut Panels<'b>,
     sums: &'a mut Sums,
     group: usize,
+    members: &'a [usize],
+    start: usize,
 }
 
 impl Kernel for Pack<'_, '_> {
-    type Output = ();
+    type Output = bool;
 
     #[inline(always)]
-    fn run<S: Simd>(self, s: S) {
-        let Self { panels, sums, group } = self;
-        let (zero, one, anchor) = (s.splat(0.0), s.splat(1.0), s.load(&panels.anchors[group]));
-        let masks = !panels.present.is_empty();
-        let values = &mut panels.values[group * BLOCK..][..panels.rows];
-        interleave(s, &panels.buffer, values);
-        let (mut sum, mut reach) = (zero, s.load(&sums.reach[group]));
+    fn run<S: Simd>(self, s: S) -> bool {
+        let Self { panels, sums, group, members, start } = self;
+        let Panels { slices, anchors, rows, buffer, values, present, squares, .. } = panels;
+        let (zero, one, anchor) = (s.splat(0.0), s.splat(1.0), s.load(&anchors[group]));
+        let columns = std::array::from_fn(|lane| {
+            let slice = members.get(lane).and_then(|&column| slices[column]);
+            slice.map_or(&buffer[lane * BLOCK..][..*rows], |slice| &slice[start..start + *rows])
+        });
+        let values = &mut values[group * BLOCK..][..*rows];
+        side_by_side(s, columns, values);
+        let (mut sum, mut reach, mut all) = (zero, s.load(&sums.reach[group]), one);
         for (q, row) in values.iter_mut().enumerate() {
             let v = s.load(row);
-            let present = s.eq(v, v);
-            let d = s.keep(present, s.sub(v, anchor));
+            // 0 * v is 0 for a number, NaN for what is none
+            let known = s.eq(s.mul(v, zero), zero);
+            all = s.keep(known, all);
+            let d = s.keep(known, s.sub(v, anchor));
             s.store(d, row);
             sum = s.add(sum, d);
             reach = s.max(reach, s.abs(d));
-            if masks {
-                s.store(s.keep(present, one), &mut panels.present[group * BLOCK + q]);
-                s.store(s.mul(d, d), &mut panels.squares[group * BLOCK + q]);
+            if !present.is_empty() {
+                s.store(s.keep(known, one), &mut present[group * BLOCK + q]);
+                s.store(s.mul(d, d), &mut squares[group * BLOCK + q]);
             }
         }
         s.store(s.add(s.load(&sums.sums[group]), sum), &mut sums.sums[group]);
         s.store(reach, &mut sums.reach[group]);
+        !s.all(s.eq(all, one))
     }
 }
 

@@ -120,11 +120,18 @@ pub trait Source {
     }
     /// Copies the rows from `start` on into `out`, missing readings as NaN; true if there was one.
     fn load(&self, start: usize, out: &mut [f64]) -> bool;
+    /// All rows, where they lie in memory as they are, one behind the other: missing readings as NaN or infinite.
+    fn values(&self) -> Option<&[f64]> {
+        None
+    }
 }
 
 impl Source for [f64] {
     fn len(&self) -> usize {
         <[f64]>::len(self)
+    }
+    fn values(&self) -> Option<&[f64]> {
+        Some(self)
     }
     fn load(&self, start: usize, out: &mut [f64]) -> bool {
         let mut missing = false;
@@ -135,6 +142,21 @@ impl Source for [f64] {
         missing
     }
 }
+
+impl Source for Vec<f64> {
+    fn len(&self) -> usize {
+        self.as_slice().len()
+    }
+    fn values(&self) -> Option<&[f64]> {
+        Some(self)
+    }
+    fn load(&self, start: usize, out: &mut [f64]) -> bool {
+        self.as_slice().load(start, out)
+    }
+}
+
+/// Columns to read from.
+pub type Columns<'a> = [&'a (dyn Source + Sync)];
 
 /// A column to write to: takes its rows in order, some at a time.
 pub trait Sink {

@@ -396,7 +396,7 @@ impl Shared {
                 }
             }
         }
-        let width = s.splat(w as f64);
+        let (width, inverse) = (s.splat(w as f64), s.splat(1.0 / w as f64));
         let (mut count, mut sums) = (zero, Power::zero(s));
         for i in 0..w {
             let p = s.splat(i as f64);
@@ -404,7 +404,8 @@ impl Shared {
             let before = &suffix[if i + 1 < w { i + 1 } else { 0 }];
             let sum = s.add(s.load(&before.s1), sums.s1);
             let readings = if MISSING { s.add(s.load(&before.n), count) } else { width };
-            let shift = s.div(sum, readings);
+            // a power of two has an exact inverse: the same bits
+            let shift = if !MISSING && w.is_power_of_two() { s.mul(sum, inverse) } else { s.div(sum, readings) };
             let mean = s.add(anchor, shift);
             if MISSING {
                 s.store(readings, &mut counts[i]);
@@ -458,7 +459,11 @@ impl Shared {
             m3: zero,
             m4: zero,
             sxp: if SLOPE { s.load_at(&self.sxp, at) } else { zero },
-            spp: if SLOPE && self.gaps { s.load_at(&self.spp, at) } else { s.splat(positions_squared(w)) },
+            spp: match (SLOPE, self.gaps) {
+                (false, _) => zero,
+                (true, false) => s.splat(positions_squared(w)),
+                (true, true) => s.load_at(&self.spp, at),
+            },
             scale: s.splat(1.0),
         }
     }

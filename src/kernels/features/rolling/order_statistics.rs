@@ -74,8 +74,12 @@ impl Stage {
             _ => sorted_array(tile, &mut self.median, &mut self.mad),
         }
         size_buffers(outs, self.statistics.len(), padded);
-        for (statistic, out) in self.statistics.iter().zip(outs) {
-            dispatch(Finish { statistic: *statistic, tile, median: &self.median, mad: &self.mad, out });
+        for (i, (statistic, out)) in self.statistics.iter().zip(outs).enumerate() {
+            if *statistic == Statistic::Median && i + 1 == self.statistics.len() {
+                std::mem::swap(out, &mut self.median);
+            } else {
+                dispatch(Finish { statistic: *statistic, tile, median: &self.median, mad: &self.mad, out });
+            }
         }
     }
 }
@@ -236,7 +240,7 @@ fn replace<S: Simd>(s: S, window: &mut [Lanes], old: S::V, new: S::V) {
 
 /// [`midpoint`] in lanes.
 #[inline(always)]
-fn middle<S: Simd>(s: S, a: S::V, b: S::V) -> S::V {
+pub fn middle<S: Simd>(s: S, a: S::V, b: S::V) -> S::V {
     let half = s.splat(0.5);
     let sum = s.add(a, b);
     let overflow = s.eq(s.abs(sum), s.splat(f64::INFINITY));

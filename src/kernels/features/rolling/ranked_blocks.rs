@@ -13,22 +13,26 @@
 //! window slid at a time: 10,000 rows took 34 ns per row for w = 256 and 47 for w = 1024, now 22 and 26 (AVX2).
 
 use super::Tile;
-use super::order_statistics::midpoint;
+use super::order_statistics::middle;
 use crate::kernels::simd::{Kernel, LANES, Lanes, Simd, dispatch};
-
-/// Pairs of blocks whose windows slide at the same time: one row waits for the row before, but not for another pair.
-const ABREAST: usize = 4;
+use crate::kernels::transpose::{deinterleave, side_by_side};
 
 /// Computes the medians of one tile after another; the buffers are made once.
 #[derive(Default)]
 pub struct RankedBlocks {
-    /// eight sorted blocks
+    /// the last block with missing rows behind it, then a block of missing rows
+    last: Vec<f64>,
+    /// eight sorted blocks, then eight blocks of medians
     blocks: Vec<Lanes>,
     /// the block before them
     before: Vec<f64>,
-    /// each with the block before it
+    /// each with the block before it: the keys, then the readings in ascending order
     merged: Vec<Lanes>,
-    pairs: [Pair; LANES],
+    /// The rank of each row of the left blocks, then of the right ones. When a window has slid past row i, the ranks of its two
+    /// middle readings take the places of row i of both.
+    ranks: Vec<[u32; LANES]>,
+    bitmaps: Bitmaps,
+    medians: Vec<f64>,
 }
 
 impl RankedBlocks {
@@ -51,57 +55,80 @@ impl Kernel for Medians<'_> {
 
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let Self { of: RankedBlocks { blocks, before, merged, pairs }, tile, w, out } = self;
+        let Self { of: RankedBlocks { last, blocks, before, merged, ranks, bitmaps, medians }, tile, w, out } = self;
         let x = tile.x;
         let keys = Keys::new(x, w);
         let half = w.next_power_of_two();
-        let missing = Lanes([f64::INFINITY; LANES]);
+        last.clear();
+        last.extend(&x[x.len() / w * w..]);
+        last.resize(2 * w, f64::NAN);
         before.clear();
         before.resize(w, f64::INFINITY);
-        merged.resize(2 * half, missing);
-        for pair in &mut *pairs {
-            pair.resize(w);
-        }
+        merged.resize(2 * half, Lanes([f64::INFINITY; LANES]));
+        ranks.resize(2 * w, [0; LANES]);
+        bitmaps.resize(w);
+        medians.resize(LANES * w, 0.0);
         let count = x.len().div_ceil(w);
         for first in (0..count).step_by(LANES) {
-            let lanes = LANES.min(count - first);
-            blocks.clear();
-            blocks.resize(half, missing);
-            for lane in 0..lanes {
-                for (i, (slot, &v)) in blocks.iter_mut().zip(&x[(first + lane) * w..]).take(w).enumerate() {
-                    slot[lane] = keys.of(v, i);
-                }
+            let block = |lane: usize| {
+                let begin = (first + lane) * w;
+                x.get(begin..begin + w).unwrap_or(if begin < x.len() { &last[..w] } else { &last[w..] })
+            };
+            blocks.resize(half, Lanes([0.0; LANES]));
+            side_by_side(s, std::array::from_fn(block), &mut blocks[..w]);
+            for (i, row) in blocks[..w].iter_mut().enumerate() {
+                *row = Lanes(row.0.map(|v| keys.of(v, i)));
             }
+            blocks[w..].fill(Lanes([f64::INFINITY; LANES]));
             sort(s, blocks, w);
             // left blocks end and right ones begin in the middle, so that all padding lies outside
             merged[..half - w].fill(Lanes([f64::NEG_INFINITY; LANES]));
-            for ((slot, block), before) in merged[half - w..half].iter_mut().zip(&*blocks).zip(before.iter_mut()) {
-                slot[0] = *before;
-                slot.0[1..].copy_from_slice(&block[..LANES - 1]);
+            for ((row, block), before) in merged[half - w..half].iter_mut().zip(&*blocks).zip(before.iter_mut()) {
+                *row = Lanes(std::array::from_fn(|lane| if lane == 0 { *before } else { block[lane - 1] }));
                 *before = block[LANES - 1];
             }
-            for (slot, block) in merged[half..].iter_mut().zip(&*blocks) {
-                for (to, from) in slot.iter_mut().zip(&block.0) {
-                    *to = keys.behind(*from);
-                }
+            for (row, block) in merged[half..].iter_mut().zip(&*blocks) {
+                *row = Lanes(block.0.map(|key| keys.behind(key)));
             }
             merge(s, merged, half - w..half + w);
-            for (lane, pair) in pairs[..lanes].iter_mut().enumerate() {
-                pair.rank(&merged[half - w..half + w], lane, &keys, x, first + lane);
+            let values = &mut merged[half - w..half + w];
+            let reading = |lane: usize, row: u32| x[(first + lane) * w + row as usize - w];
+            let totals = rank(s, values, ranks, bitmaps, &keys, reading);
+            bitmaps.bits.fill(0);
+            for &rank in ranks[..w].as_flattened() {
+                bitmaps.set(rank as usize);
             }
-            let (groups, rest) = pairs[..lanes].as_chunks_mut::<ABREAST>();
-            for group in groups {
-                slide(group, w, tile.min_samples);
-            }
-            for pair in rest.as_chunks_mut::<1>().0 {
-                slide(pair, w, tile.min_samples);
-            }
-            for (b, pair) in (first..).zip(&pairs[..lanes]) {
-                let (begin, end) = ((b * w).max(tile.first), x.len().min((b + 1) * w));
-                if begin < end {
-                    out[begin - tile.first..end - tile.first]
-                        .copy_from_slice(&pair.medians[begin - b * w..end - b * w]);
+            let mut windows: [Window; LANES] =
+                std::array::from_fn(|lane| Window::new(bitmaps, lane, totals[lane], 2 * w));
+            let mut lane = 0;
+            // the first window of a series is never complete
+            for alike in windows[..LANES.min(count - first)].chunk_by_mut(|a, b| a.complete == b.complete) {
+                let (fours, rest) = alike.as_chunks_mut::<4>();
+                for windows in fours {
+                    slide(windows, &mut lane, ranks, bitmaps, tile.min_samples);
                 }
+                let (twos, rest) = rest.as_chunks_mut::<2>();
+                for windows in twos {
+                    slide(windows, &mut lane, ranks, bitmaps, tile.min_samples);
+                }
+                for window in rest.as_chunks_mut::<1>().0 {
+                    slide(window, &mut lane, ranks, bitmaps, tile.min_samples);
+                }
+            }
+            let firsts: [usize; LANES] = std::array::from_fn(|lane| bitmaps.first(lane));
+            let value =
+                |lane: usize, rank: u32| values.get(rank as usize - firsts[lane]).map_or(f64::NAN, |value| value[lane]);
+            for (i, row) in blocks[..w].iter_mut().enumerate() {
+                let lower: [f64; LANES] = std::array::from_fn(|lane| value(lane, ranks[i][lane]));
+                let upper: [f64; LANES] = std::array::from_fn(|lane| value(lane, ranks[w + i][lane]));
+                s.store(middle(s, s.load(&lower), s.load(&upper)), row);
+            }
+            deinterleave(s, &blocks[..w], medians);
+            let begin = first * w;
+            let results = begin.max(tile.first)..x.len().min(begin + LANES * w);
+            if !results.is_empty() {
+                out[results.start - tile.first..results.end - tile.first]
+                    .copy_from_slice(&medians[results.start - begin..results.end - begin]);
             }
         }
     }
@@ -121,7 +148,7 @@ impl Keys {
     /// # Panics
     /// If the window has so many rows that a rank does not fit its type.
     fn new(x: &[f64], w: usize) -> Self {
-        assert!(w < 1 << 30, "a window of less than 2^30 rows, got {w}");
+        assert!(w < 1 << 27, "a window of less than 2^27 rows, got {w}");
         let mut some: Vec<f64> = x.iter().copied().step_by(x.len().div_ceil(9)).filter(|v| !v.is_nan()).collect();
         some.sort_unstable_by(f64::total_cmp);
         Self { anchor: some.get(some.len() / 2).copied().unwrap_or(0.0), w, rows: 2 * w.next_power_of_two() as u64 - 1 }
@@ -263,148 +290,225 @@ fn exchange_pair<S: Simd>(s: S, a: &mut Lanes, b: &mut Lanes) {
     s.store(high, b);
 }
 
-/// Bits before the first rank and behind the last one, always set, where a search ends that finds none between.
+/// Bits before a bitmap's first rank and behind the last one, always set, where a search ends that finds none between.
 const GUARD: usize = 64;
 
-/// Two neighbouring blocks and the window that slides from one to the other.
+/// The bitmaps of the lanes one behind the other. Ranks are counted through all of them.
 #[derive(Default)]
-struct Pair {
-    /// the readings of both in ascending order, from `GUARD` on
-    values: Vec<f64>,
-    /// the rank, counted from `GUARD`, of each row of the left block, then of the right one
-    ranks: Vec<u32>,
-    /// the ranks in the window, and a last word for missing readings, which no search reaches
+struct Bitmaps {
     bits: Vec<u64>,
-    count: usize,
-    /// a rank, and how many ranks of the window are below it
-    at: usize,
-    below: usize,
-    /// the median at every row of the right block, NaN where there is no result
-    medians: Vec<f64>,
+    /// of each lane
+    words: usize,
 }
 
-impl Pair {
+impl Bitmaps {
     fn resize(&mut self, w: usize) {
-        let words = (GUARD + 2 * w).div_ceil(64) + 3;
-        self.bits.resize(words, 0);
-        self.values.resize(64 * words, 0.0);
-        self.ranks.resize(2 * w, 0);
-        self.medians.resize(w, 0.0);
+        self.words = (GUARD + 2 * w).div_ceil(64) + 3;
+        self.bits.resize(LANES * self.words, 0);
     }
 
-    /// The rank of a missing reading.
-    fn missing(&self) -> usize {
-        64 * (self.bits.len() - 1)
+    /// The rank that a lane's smallest reading has.
+    fn first(&self, lane: usize) -> usize {
+        64 * lane * self.words + GUARD
     }
 
-    /// Takes the merged keys of a lane, block `b` of `x` and the one before; the window becomes the left block.
-    fn rank(&mut self, merged: &[Lanes], lane: usize, keys: &Keys, x: &[f64], b: usize) {
-        let w = keys.w;
-        let reading = |row: u32| x[b * w + row as usize - w];
-        let missing = self.missing() as u32;
-        self.ranks.fill(missing);
-        let mut total = 0;
-        let mut last = f64::NEG_INFINITY;
-        let mut sorted = true;
-        for (key, value) in merged.iter().zip(&mut self.values[GUARD..]) {
-            if key[lane] == f64::INFINITY {
-                break;
-            }
-            let row = keys.row(key[lane]);
-            *value = reading(row);
-            sorted &= last <= *value;
-            last = *value;
-            self.ranks[row as usize] = (GUARD + total) as u32;
-            total += 1;
-        }
-        if !sorted {
-            let mut rows: Vec<u32> = merged[..total].iter().map(|key| keys.row(key[lane])).collect();
-            for equal in rows.chunk_by_mut(|a, b| keys.coarse(reading(*a)) == keys.coarse(reading(*b))) {
-                equal.sort_unstable_by(|a, b| reading(*a).total_cmp(&reading(*b)));
-            }
-            for (rank, row) in (GUARD..).zip(rows) {
-                self.values[rank] = reading(row);
-                self.ranks[row as usize] = rank as u32;
-            }
-        }
-        self.bits.fill(0);
-        self.count = 0;
-        for &rank in &self.ranks[..w] {
-            self.bits[rank as usize / 64] |= 1 << (rank % 64);
-            self.count += usize::from(rank < missing);
-        }
-        // whole words first: the median of the left block lies w/2 bits away
-        let target = self.count.saturating_sub(1) / 2;
-        let (mut word, mut below) = (GUARD / 64, 0);
-        while below + (self.bits[word].count_ones() as usize) < target {
-            below += self.bits[word].count_ones() as usize;
-            word += 1;
-        }
-        (self.at, self.below) = (word * 64, below);
-        self.bits[0] = !0;
-        let last = self.bits.len() - 1;
-        self.bits[(GUARD + total).div_ceil(64)..last].fill(!0);
-        while self.below < target {
-            self.at = self.from(self.at) + 1;
-            self.below += 1;
-        }
+    /// The rank of a lane's missing readings, in its last word, which no search reaches.
+    fn missing(&self, lane: usize) -> usize {
+        64 * ((lane + 1) * self.words - 1)
     }
 
-    /// Row `i` of the right block enters, row `i` of the left one leaves; their median.
     #[inline(always)]
-    fn step(&mut self, i: usize, w: usize, min_samples: usize) {
-        let (old, new) = (self.ranks[i] as usize, self.ranks[w + i] as usize);
-        self.bits[old / 64] &= !(1 << (old % 64));
-        self.bits[new / 64] |= 1 << (new % 64);
-        let missing = self.missing();
-        self.count = self.count + usize::from(new < missing) - usize::from(old < missing);
-        self.below = self.below + usize::from(new < self.at) - usize::from(old < self.at);
-        // one row moves the middle by at most one; all three answers are taken, because which one is needed cannot be guessed
-        let target = self.count.saturating_sub(1) / 2;
-        let above = self.from(self.at) + 1;
-        let beneath = self.before(self.at);
-        let (up, down) = (self.below < target, self.below > target);
-        self.at = if up { above } else { self.at };
-        self.at = if down { beneath } else { self.at };
-        self.below = self.below + usize::from(up) - usize::from(down);
-        let lower = self.from(self.at);
-        let next = self.from(lower + 1);
-        let upper = if self.count.is_multiple_of(2) { next } else { lower };
-        let median = midpoint(self.values[lower], self.values[upper]);
-        self.medians[i] = if self.count >= min_samples { median } else { f64::NAN };
+    fn clear(&mut self, rank: usize) {
+        self.bits[rank / 64] &= !(1 << (rank % 64));
+    }
+
+    #[inline(always)]
+    fn set(&mut self, rank: usize) {
+        self.bits[rank / 64] |= 1 << (rank % 64);
     }
 
     /// The first rank of the window from `rank` on.
     #[inline(always)]
-    fn from(&self, rank: usize) -> usize {
-        let mut word = rank / 64;
-        let mut bits = self.bits[word] & (!0 << (rank % 64));
-        while bits == 0 {
+    fn next(&self, rank: usize) -> usize {
+        let word = rank / 64;
+        let bits = self.bits[word] >> (rank % 64);
+        if bits == 0 { self.next_word(word + 1) } else { rank + bits.trailing_zeros() as usize }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn next_word(&self, mut word: usize) -> usize {
+        while self.bits[word] == 0 {
             word += 1;
-            bits = self.bits[word];
         }
-        word * 64 + bits.trailing_zeros() as usize
+        64 * word + self.bits[word].trailing_zeros() as usize
     }
 
     /// The last rank of the window below `rank`.
     #[inline(always)]
-    fn before(&self, rank: usize) -> usize {
-        let mut word = rank / 64;
-        let mut bits = self.bits[word] & !(!0 << (rank % 64));
-        while bits == 0 {
+    fn previous(&self, rank: usize) -> usize {
+        let word = rank / 64;
+        let bits = self.bits[word] & !(!0 << (rank % 64));
+        if bits == 0 { self.previous_word(word) } else { 64 * word + 63 - bits.leading_zeros() as usize }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn previous_word(&self, mut word: usize) -> usize {
+        word -= 1;
+        while self.bits[word] == 0 {
             word -= 1;
-            bits = self.bits[word];
         }
-        word * 64 + 63 - bits.leading_zeros() as usize
+        64 * word + 63 - self.bits[word].leading_zeros() as usize
     }
 }
 
-/// The windows slide over the right blocks.
+/// Puts readings in the place of their merged keys, and writes their ranks. Says how many each lane has.
 #[inline(always)]
-fn slide<const N: usize>(pairs: &mut [Pair; N], w: usize, min_samples: usize) {
-    for i in 0..w {
-        for pair in &mut *pairs {
-            pair.step(i, w, min_samples);
+fn rank<S: Simd>(
+    s: S,
+    merged: &mut [Lanes],
+    ranks: &mut [[u32; LANES]],
+    bitmaps: &Bitmaps,
+    keys: &Keys,
+    reading: impl Fn(usize, u32) -> f64,
+) -> [usize; LANES] {
+    ranks.fill(std::array::from_fn(|lane| bitmaps.missing(lane) as u32));
+    let first: [usize; LANES] = std::array::from_fn(|lane| bitmaps.first(lane));
+    let mut totals = [0; LANES];
+    for (rank, values) in merged.iter_mut().enumerate() {
+        for (lane, value) in values.iter_mut().enumerate() {
+            if *value < f64::INFINITY {
+                let row = keys.row(*value);
+                *value = reading(lane, row);
+                ranks[row as usize][lane] = (first[lane] + rank) as u32;
+                totals[lane] += 1;
+            }
         }
     }
+    let mut unsorted = 0;
+    for (this, next) in merged.iter().zip(&merged[1..]) {
+        unsorted |= s.bits(s.lt(s.load(next), s.load(this)));
+    }
+    for lane in (0..LANES).filter(|lane| unsorted & 1 << lane != 0) {
+        let mut rows = vec![0; totals[lane]];
+        for (row, ranks) in (0..).zip(&*ranks) {
+            if let Some(at) = rows.get_mut(ranks[lane] as usize - first[lane]) {
+                *at = row;
+            }
+        }
+        let reading = |row: u32| reading(lane, row);
+        for equal in rows.chunk_by_mut(|a, b| keys.coarse(reading(*a)) == keys.coarse(reading(*b))) {
+            equal.sort_unstable_by(|a, b| reading(*a).total_cmp(&reading(*b)));
+        }
+        for (rank, row) in rows.into_iter().enumerate() {
+            merged[rank][lane] = reading(row);
+            ranks[row as usize][lane] = (first[lane] + rank) as u32;
+        }
+    }
+    totals
+}
+
+/// A window that slides from one block to the next.
+struct Window {
+    /// whether no reading of both blocks is missing
+    complete: bool,
+    /// how many the window has
+    count: usize,
+    /// a rank, and how many ranks of the window are below it
+    at: usize,
+    below: usize,
+    /// the rank of missing readings
+    missing: usize,
+}
+
+impl Window {
+    /// The window is the left block, whose bits are set, of two blocks with `total` readings in `rows` rows.
+    fn new(bitmaps: &mut Bitmaps, lane: usize, total: usize, rows: usize) -> Self {
+        let (first, missing) = (bitmaps.first(lane), bitmaps.missing(lane));
+        let bits = &mut bitmaps.bits;
+        bits[missing / 64] = 0;
+        let count: usize = bits[first / 64..missing / 64].iter().map(|word| word.count_ones() as usize).sum();
+        // whole words first: the median lies w/2 bits away
+        let target = lower_middle(count);
+        let (mut word, mut below) = (first / 64, 0);
+        while below + (bits[word].count_ones() as usize) < target {
+            below += bits[word].count_ones() as usize;
+            word += 1;
+        }
+        bits[first / 64 - 1] = !0;
+        bits[(first + total).div_ceil(64)..missing / 64].fill(!0);
+        let mut at = bitmaps.next(64 * word);
+        while below < target {
+            at = bitmaps.next(at + 1);
+            below += 1;
+        }
+        Self { complete: total == rows, count, at, below, missing }
+    }
+
+    /// Row `old` leaves and row `new` enters, given by their ranks; the ranks of the two middle readings. One row moves the middle
+    /// by at most one: both ways are looked up, because which one is needed cannot be guessed.
+    #[inline(always)]
+    fn step(&mut self, bitmaps: &mut Bitmaps, old: u32, new: u32, min_samples: usize) -> (u32, u32) {
+        let Self { missing, at, .. } = *self;
+        let (old, new) = (old as usize, new as usize);
+        bitmaps.clear(old);
+        bitmaps.set(new);
+        self.count = self.count + usize::from(new < missing) - usize::from(old < missing);
+        self.below = self.below + usize::from(new < at) - usize::from(old < at);
+        let target = lower_middle(self.count);
+        let (up, down) = (self.below < target, self.below > target);
+        let (here, beneath) = (bitmaps.next(at), bitmaps.previous(at));
+        let above = bitmaps.next(here + 1);
+        self.at = if up { above } else { here };
+        self.at = if down { beneath } else { self.at };
+        self.below = self.below + usize::from(up) - usize::from(down);
+        let upper = if self.count.is_multiple_of(2) { bitmaps.next(self.at + 1) } else { self.at };
+        if self.count >= min_samples { (self.at as u32, upper as u32) } else { (missing as u32, missing as u32) }
+    }
+
+    /// The same where no reading is missing, so that `at` is that of the lower middle one.
+    #[inline(always)]
+    fn step_complete(&mut self, bitmaps: &mut Bitmaps, old: u32, new: u32, even: bool) -> (u32, u32) {
+        let (old, new, at) = (old as usize, new as usize, self.at);
+        bitmaps.clear(old);
+        bitmaps.set(new);
+        let (beneath, above) = (bitmaps.previous(at), bitmaps.next(at + 1));
+        // the one that leaves may be the middle one
+        self.at = if old <= at && new > at { above } else { at };
+        self.at = if old >= at && new < at { beneath } else { self.at };
+        let upper = if even { bitmaps.next(self.at + 1) } else { self.at };
+        (self.at as u32, upper as u32)
+    }
+}
+
+/// Which of `count` readings in ascending order is the lower middle one.
+fn lower_middle(count: usize) -> usize {
+    count.saturating_sub(1) / 2
+}
+
+/// Windows, from that of lane `lane` on, slide over the right blocks, all at the same time: one row waits for the row before,
+/// but not for another window. They are all complete or none.
+#[inline(always)]
+fn slide<const N: usize>(
+    windows: &mut [Window; N],
+    lane: &mut usize,
+    ranks: &mut [[u32; LANES]],
+    bitmaps: &mut Bitmaps,
+    min_samples: usize,
+) {
+    let w = ranks.len() / 2;
+    let (left, right) = ranks.split_at_mut(w);
+    let even = w.is_multiple_of(2);
+    let complete = windows[0].complete;
+    for (left, right) in left.iter_mut().zip(right) {
+        for (j, window) in (*lane..).zip(&mut *windows) {
+            (left[j], right[j]) = if complete {
+                window.step_complete(bitmaps, left[j], right[j], even)
+            } else {
+                window.step(bitmaps, left[j], right[j], min_samples)
+            };
+        }
+    }
+    *lane += N;
 }
