@@ -389,7 +389,7 @@ fn rows<S: Simd, const N: usize>(
 ) {
     let at = |of: &[Lanes]| -> [f64; N] { std::array::from_fn(|i| of[group][row % LANES + i]) };
     let (vs, ws, xs) = (at(v), at(w), at(next));
-    let (vs, ws, xs) = (vs.map(|v| s.splat(v)), ws.map(|v| s.splat(v)), xs.map(|v| s.splat(v)));
+    let (vs, ws, xs) = (vs.map(|v| s.splat(-v)), ws.map(|w| s.splat(-w)), xs.map(|x| s.splat(x)));
     let len = v.len() - group;
     let (v, w, next) = (&v[group..][..len], &w[group..][..len], &next[group..][..len]);
     for a in &mut a {
@@ -400,7 +400,7 @@ fn rows<S: Simd, const N: usize>(
         let (v, w, x) = (s.load(&v[c]), s.load(&w[c]), s.load(&next[c]));
         let mut y = s.load(&product[group + c]);
         for i in 0..N {
-            let cell = s.sub(s.load(&a[i][c]), s.add(s.mul(vs[i], w), s.mul(ws[i], v)));
+            let cell = s.mul_add(vs[i], w, s.mul_add(ws[i], v, s.load(&a[i][c])));
             s.store(cell, &mut a[i][c]);
             dots[i] = s.mul_add(cell, x, dots[i]);
             // the diagonal group holds both triangles

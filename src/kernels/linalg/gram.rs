@@ -24,7 +24,7 @@ const WIDE: usize = 3;
 const PARTS: (usize, usize) = (4, 16);
 
 /// Products of eight columns with eight others.
-type Square = [Lanes; LANES];
+pub type Square = [Lanes; LANES];
 
 /// A symmetric matrix of products, row by row, and the sums of the columns.
 #[derive(Clone, Debug)]
@@ -60,11 +60,7 @@ impl Gram {
                 sums
             },
         );
-        let mut all = Sums::new(groups);
-        for part in &results {
-            all.add(part);
-        }
-        all.unpack(n, p)
+        Sums::unpack(pool, results, n, p)
     }
 
     /// The products about the columns' means, row by row: `G - sums sums' / n`.
@@ -92,29 +88,60 @@ impl Sums {
         Self { columns: vec![Lanes::default(); groups], squares: vec![Square::default(); groups * (groups + 1) / 2] }
     }
 
-    fn add(&mut self, other: &Self) {
-        let add = |to: &mut [Lanes], from: &[Lanes]| {
-            for (to, from) in to.iter_mut().zip(from) {
-                to.iter_mut().zip(from.iter()).for_each(|(to, from)| *to += from);
-            }
-        };
-        add(&mut self.columns, &other.columns);
-        add(self.squares.as_flattened_mut(), other.squares.as_flattened());
-    }
-
-    fn unpack(&self, rows: usize, p: usize) -> Gram {
-        let mut products = vec![0.0; p * p];
-        let groups = self.columns.len();
-        let pairs = (0..groups).flat_map(|x| (x..groups).map(move |y| (x, y)));
-        for ((x, y), square) in pairs.zip(&self.squares) {
-            for (i, row) in (x * LANES..p).zip(square) {
-                for (j, product) in (y * LANES..p).zip(row.iter()) {
-                    (products[i * p + j], products[j * p + i]) = (*product, *product);
-                }
-            }
+    /// The products of all parts, each element added in their order.
+    fn unpack(pool: &ThreadPool, mut parts: Vec<Self>, rows: usize, p: usize) -> Gram {
+        let mut all = if parts.is_empty() { Self::new(p.div_ceil(LANES)) } else { parts.remove(0) };
+        let groups = all.columns.len();
+        for part in &parts {
+            add(&mut all.columns, &part.columns);
         }
-        let sums = self.columns.iter().flat_map(|sums| sums.iter().copied()).take(p).collect();
+        add_all(pool, &mut all.squares, &parts.iter().map(|part| part.squares.as_slice()).collect::<Vec<_>>());
+        // the squares of a row of groups, and of the column of groups that it is beside the diagonal
+        let place = |x: usize, y: usize| x * groups - x * x.saturating_sub(1) / 2 + (y - x);
+        let mut products = vec![0.0; p * p];
+        let rows_of_groups = products.chunks_mut((LANES * p).max(1));
+        parallel::each(
+            pool,
+            rows_of_groups,
+            p * p,
+            || (),
+            |(), x, out| {
+                for (i, row) in out.chunks_exact_mut(p).enumerate() {
+                    for (y, to) in row.chunks_mut(LANES).enumerate() {
+                        let square = &all.squares[place(x.min(y), x.max(y))];
+                        for (j, to) in to.iter_mut().enumerate() {
+                            *to = if x <= y { square[i][j] } else { square[j][i] };
+                        }
+                    }
+                }
+            },
+        );
+        let sums = all.columns.iter().flat_map(|sums| sums.iter().copied()).take(p).collect();
         Gram { products, sums, rows }
+    }
+}
+
+/// Adds all parts, each element in their order.
+pub fn add_all(pool: &ThreadPool, to: &mut [Square], parts: &[&[Square]]) {
+    const SOME: usize = 64;
+    let work = to.len() * LANES * LANES * parts.len();
+    parallel::each(
+        pool,
+        to.chunks_mut(SOME),
+        work,
+        || (),
+        |(), i, to| {
+            for part in parts {
+                let from = &part[i * SOME..][..to.len()];
+                add(to.as_flattened_mut(), from.as_flattened());
+            }
+        },
+    );
+}
+
+fn add(to: &mut [Lanes], from: &[Lanes]) {
+    for (to, from) in to.iter_mut().zip(from) {
+        to.iter_mut().zip(from.iter()).for_each(|(to, from)| *to += from);
     }
 }
 

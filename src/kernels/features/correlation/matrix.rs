@@ -18,6 +18,7 @@ use rayon::ThreadPool;
 
 use super::{HUGE, Row, TINY, direct};
 use crate::kernels::features::rolling::{Columns, Source};
+use crate::kernels::linalg::gram::{Square, add_all};
 use crate::kernels::parallel;
 use crate::kernels::simd::{Kernel, LANES, Lanes, Simd, dispatch};
 use crate::kernels::transpose::side_by_side;
@@ -179,9 +180,6 @@ fn has_missing(column: &(dyn Source + Sync), buffer: &mut Vec<f64>) -> bool {
     })
 }
 
-/// Products of eight columns with eight others.
-type Square = [Row; LANES];
-
 fn flat(rows: &[Row]) -> impl Iterator<Item = &f64> {
     rows.iter().flat_map(|row| row.iter())
 }
@@ -265,19 +263,17 @@ impl Sums {
                 Some(sums)
             },
         );
-        results.into_iter().try_fold(Sums::new(n, p, clean), |mut all, part| {
-            let part = part?;
-            let add = |to: &mut [Row], from: &[Row]| {
-                flat_mut(to).zip(flat(from)).for_each(|(to, from)| *to += from);
-            };
-            add(&mut all.sums, &part.sums);
-            add(all.squares.as_flattened_mut(), part.squares.as_flattened());
+        let mut parts = results.into_iter().collect::<Option<Vec<Sums>>>()?;
+        let mut all = if parts.is_empty() { Sums::new(n, p, clean) } else { parts.remove(0) };
+        add_all(pool, &mut all.squares, &parts.iter().map(|part| part.squares.as_slice()).collect::<Vec<_>>());
+        for part in parts {
+            flat_mut(&mut all.sums).zip(flat(&part.sums)).for_each(|(to, from)| *to += from);
             for (to, from) in flat_mut(&mut all.reach).zip(flat(&part.reach)) {
                 // a distance out of range is a NaN or infinite
                 *to = if *to >= *from { *to } else { *from };
             }
-            Some(all)
-        })
+        }
+        Some(all)
     }
 
     /// The matrix in the order of the columns.
