@@ -15,8 +15,7 @@ pub mod matrix;
 pub mod rolling;
 
 use crate::kernels::powers_of_two;
-use crate::kernels::simd::{LANES, Lanes, Simd};
-use crate::kernels::transpose::side_by_side;
+use crate::kernels::simd::Lanes;
 
 /// Eight columns side by side.
 type Row = Lanes;
@@ -68,15 +67,4 @@ pub fn direct<I: Iterator<Item = (f64, f64)>>(pairs: impl Fn() -> I) -> f64 {
     // the same bits with x and y exchanged
     let r = (sxy - sx * sy / m) * ((1.0 / vx.sqrt()) * (1.0 / vy.sqrt()));
     r.clamp(-1.0, 1.0) + 0.0
-}
-
-/// Puts eight columns, one after the other, side by side.
-#[inline(always)]
-fn interleave<S: Simd>(s: S, columns: &[f64], out: &mut [Row]) {
-    let stride = columns.len() / LANES;
-    let mut lanes = [columns; LANES];
-    for (j, lane) in lanes.iter_mut().enumerate() {
-        *lane = &columns[j * stride..];
-    }
-    side_by_side(s, lanes, out);
 }

@@ -19,12 +19,12 @@
 
 use rayon::ThreadPool;
 
-use super::{HUGE, Row, TINY, direct, interleave};
+use super::{HUGE, Row, TINY, direct};
 use crate::kernels::elementary::inverse_sqrt;
 use crate::kernels::features::rolling::{Sink, Source};
 use crate::kernels::parallel;
 use crate::kernels::simd::{Kernel, LANES, Lanes, Simd, dispatch};
-use crate::kernels::transpose::deinterleave;
+use crate::kernels::transpose::{deinterleave, side_by_side};
 
 /// Rows of a tile, at least: what one side of a pair keeps of it then fits into the first cache levels.
 const TILE: usize = 256;
@@ -153,7 +153,8 @@ impl Prepare<'_> {
         let per_n = s.div(one, s.splat(w as f64));
         // how many readings in a row are equal, from the first one of the tile on
         let (mut last, mut equal) = (nan, zero);
-        interleave(s, &side.columns, &mut side.raw);
+        let stride = side.columns.len() / LANES;
+        side_by_side(s, std::array::from_fn(|lane| &side.columns[lane * stride..]), &mut side.raw);
         for row in &side.raw[..w] {
             count_equal::<S, MISSING>(s, row, &mut last, &mut equal);
         }
