@@ -170,16 +170,20 @@ impl Nearest {
             self.squares.push(square);
             self.places.push(place as u32);
         }
-        // the last, which is the farthest where the list is full, gives way
-        let (squares, places) = (self.squares.as_mut_slice(), self.places.as_mut_slice());
-        let mut at = squares.len() - 1;
-        while at > 0 && squares[at - 1] > square {
+        // the last, which is the farthest where the list is full, gives way; counted down by a range: no index need be checked
+        let squares = self.squares.as_mut_slice();
+        let places = &mut self.places[..squares.len()];
+        let mut to = 0;
+        for at in (1..squares.len()).rev() {
+            if squares[at - 1] <= square {
+                to = at;
+                break;
+            }
             squares[at] = squares[at - 1];
             places[at] = places[at - 1];
-            at -= 1;
         }
-        squares[at] = square;
-        places[at] = place as u32;
+        squares[to] = square;
+        places[to] = place as u32;
     }
 }
 
