@@ -59,13 +59,13 @@ impl<'a> Complete<'a> {
     /// both take turns for ever.
     pub fn new(pool: &ThreadPool, rows: usize, columns: &'a Columns<'a>, min_present: f64) -> Self {
         let cells = rows * columns.len();
-        // the median while the column is in the cache, for the most part that of the rows that are left
+        let mut known = vec![None; columns.len()];
         let values: Option<Vec<&[f64]>> = columns.iter().map(|column| column.values()).collect();
         if let Some(values) = values {
-            let medians = parallel::map(pool, values.len(), cells, Vec::new, |scratch, j| {
+            known = parallel::map(pool, values.len(), cells, Vec::new, |scratch, j| {
                 all_finite(values[j]).then(|| median(values[j], scratch))
             });
-            if let Some(medians) = medians.into_iter().collect::<Option<Vec<f64>>>() {
+            if let Some(medians) = known.iter().copied().collect::<Option<Vec<f64>>>() {
                 let choice = Choice::new(Matrix::of(&values, rows), &vec![false; values.len()], min_present);
                 return Self {
                     cells: Kept::There(choice.kept.iter().map(|&j| &values[j][..choice.left.len()]).collect()),
@@ -78,7 +78,10 @@ impl<'a> Complete<'a> {
             }
         }
         let mut data = vec![0.0; cells];
-        let read = |scratch: &mut Vec<f64>, j: usize, x: &mut [f64]| (columns[j].load(0, x), median(x, scratch));
+        // the median while the column is in the cache, for the most part that of the rows that are left
+        let read = |scratch: &mut Vec<f64>, j: usize, x: &mut [f64]| {
+            (columns[j].load(0, x), known[j].unwrap_or_else(|| median(x, scratch)))
+        };
         let columns_read = parallel::each(pool, data.chunks_exact_mut(rows.max(1)), cells, Vec::new, read);
         let (mut gaps, mut medians): (Vec<bool>, Vec<f64>) = columns_read.into_iter().unzip();
         // without rows there are no columns to read

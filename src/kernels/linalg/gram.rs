@@ -96,7 +96,6 @@ impl Sums {
             add(&mut all.columns, &part.columns);
         }
         add_all(pool, &mut all.squares, &parts.iter().map(|part| part.squares.as_slice()).collect::<Vec<_>>());
-        // the squares of a row of groups, and of the column of groups that it is beside the diagonal
         let place = |x: usize, y: usize| x * groups - x * x.saturating_sub(1) / 2 + (y - x);
         let mut products = vec![0.0; p * p];
         let rows_of_groups = products.chunks_mut((LANES * p).max(1));
@@ -105,6 +104,7 @@ impl Sums {
             rows_of_groups,
             p * p,
             || (),
+            // a row of groups: left of the diagonal the column of groups that mirrors it
             |(), x, out| {
                 for (i, row) in out.chunks_exact_mut(p).enumerate() {
                     for (y, to) in row.chunks_mut(LANES).enumerate() {

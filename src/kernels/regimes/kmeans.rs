@@ -367,19 +367,16 @@ macro_rules! for_groups {
 }
 pub(crate) use for_groups;
 
-/// Squared distances of the eight rows from `at` on to K centres. `FIT`: for a fit, whose last digits may depend on the machine.
+/// Squared distances of the eight rows from `at` on to K centres.
 #[inline(always)]
-fn squares<S: Simd, const K: usize, const FIT: bool>(s: S, cells: Cells<'_>, at: usize, centers: &[f64]) -> [S::V; K] {
+fn squares<S: Simd, const K: usize>(s: S, cells: Cells<'_>, at: usize, centers: &[f64]) -> [S::V; K] {
     let mut sums = [s.splat(0.0); K];
     for (column, center) in cells.data.chunks_exact(cells.stride).zip(centers.as_chunks::<K>().0) {
         let x = s.load_at(column, at);
         for c in 0..K {
             let difference = s.sub(x, s.splat(center[c]));
-            sums[c] = if FIT {
-                s.mul_add(difference, difference, sums[c])
-            } else {
-                s.add(sums[c], s.mul(difference, difference))
-            };
+            // not fused: which of equal distances is the first must not depend on the machine
+            sums[c] = s.add(sums[c], s.mul(difference, difference));
         }
     }
     sums
@@ -387,11 +384,11 @@ fn squares<S: Simd, const K: usize, const FIT: bool>(s: S, cells: Cells<'_>, at:
 
 /// The label of eight rows and the squared distance that goes with it.
 #[inline(always)]
-fn nearest<S: Simd, const FIT: bool>(s: S, cells: Cells<'_>, at: usize, centers: &[f64], k: usize) -> (S::V, S::V) {
+fn nearest<S: Simd>(s: S, cells: Cells<'_>, at: usize, centers: &[f64], k: usize) -> (S::V, S::V) {
     let columns = centers.len() / k;
     let (mut label, mut least) = (s.splat(0.0), s.splat(f64::INFINITY));
     for_groups!(GROUP, k, |first, K| {
-        let squares = squares::<S, K, FIT>(s, cells, at, &centers[first * columns..(first + K) * columns]);
+        let squares = squares::<S, K>(s, cells, at, &centers[first * columns..(first + K) * columns]);
         for (c, square) in squares.into_iter().enumerate() {
             let nearer = s.lt(square, least);
             least = s.select(nearer, square, least);
@@ -432,7 +429,7 @@ impl Labels {
         let mut sum = s.splat(0.0);
         for at in (0..cells.stride).step_by(LANES) {
             let counted = counted(s, cells, at);
-            let (label, least) = nearest::<S, true>(s, cells, at, centers, k);
+            let (label, least) = nearest(s, cells, at, centers, k);
             sum = s.add(sum, s.mul(least, counted));
             for (c, member) in self.member.chunks_exact_mut(cells.stride).take(k).enumerate() {
                 s.store_at(s.keep(s.eq(label, s.splat(c as f64)), counted), member, at);
@@ -571,7 +568,7 @@ impl Kernel for Nearer<'_> {
                 for at in (0..cells.stride).step_by(LANES) {
                     let counted = counted(s, cells, at);
                     let near = s.load_at(before, at);
-                    let squares = squares::<S, K, true>(s, cells, at, centers);
+                    let squares = squares::<S, K>(s, cells, at, centers);
                     for (c, square) in squares.into_iter().enumerate() {
                         let square = s.mul(s.min(square, near), counted);
                         sums[c] = s.add(sums[c], square);
@@ -698,7 +695,7 @@ impl Score for Nearest {
             #[inline(always)]
             fn run<S: Simd>(self, s: S) {
                 for at in (0..self.cells.stride).step_by(LANES) {
-                    let (label, least) = nearest::<S, false>(s, self.cells, at, self.centers, self.k);
+                    let (label, least) = nearest(s, self.cells, at, self.centers, self.k);
                     s.store_at(label, self.labels, at);
                     s.store_at(least, self.squares, at);
                 }

@@ -128,7 +128,7 @@ impl Kernel for Finish<'_> {
 }
 
 /// The mean of two order statistics, without overflow on the way.
-pub fn midpoint(a: f64, b: f64) -> f64 {
+fn midpoint(a: f64, b: f64) -> f64 {
     let sum = a + b;
     (if sum.is_finite() { sum * 0.5 } else { a * 0.5 + b * 0.5 }) + 0.0
 }

@@ -147,7 +147,7 @@ struct Keys {
 
 impl Keys {
     /// # Panics
-    /// If the window has so many rows that a rank does not fit its type.
+    /// If the window has 2^27 rows or more: eight bitmaps of twice as many ranks must fit 32 bits.
     fn new(x: &[f64], w: usize) -> Self {
         assert!(w < 1 << 27, "a window of less than 2^27 rows, got {w}");
         let mut some: Vec<f64> = x.iter().copied().step_by(x.len().div_ceil(9)).filter(|v| !v.is_nan()).collect();
