@@ -64,6 +64,18 @@ pub fn deinterleave<S: Simd>(s: S, rows: &[Lanes], out: &mut [f64]) {
     apart(s, rows, columns);
 }
 
+/// `out[j * segment + at + q] = rows[q][j]`.
+#[inline(always)]
+pub fn deinterleave_eight<S: Simd>(s: S, rows: &[Lanes; LANES], segment: usize, at: usize, out: &mut [f64]) {
+    let mut vectors = [s.splat(0.0); LANES];
+    for q in 0..LANES {
+        vectors[q] = s.load(&rows[q]);
+    }
+    for (j, vector) in s.transpose(vectors).into_iter().enumerate() {
+        s.store_at(vector, out, j * segment + at);
+    }
+}
+
 /// `columns[j][q] = rows[q][j]`; empty columns are not wanted.
 #[inline(always)]
 pub fn apart<S: Simd>(s: S, rows: &[Lanes], columns: [&mut [f64]; LANES]) {

@@ -10,6 +10,7 @@
 mod moments;
 mod order_statistics;
 mod ranked_blocks;
+mod shared_windows;
 mod spectral;
 
 use std::ops::Range;

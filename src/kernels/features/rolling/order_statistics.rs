@@ -11,12 +11,13 @@
 //! the sorted window; since rounding is monotonic, this is the value that sorting the rounded deviations would give, to the bit.
 //! Cost: about 4 vector operations per 8 rows and window position.
 //!
-//! The median alone of larger windows: see `ranked_blocks`.
+//! The median alone needs no sorted window: see `shared_windows`, and `ranked_blocks` for larger ones.
 //!
 //! Larger windows with the MAD, and durations: a sorted array per series, binary search and `memmove`, and for the MAD a binary search for the
 //! start of the k nearest. Cost: O(log w) comparisons and w/3 moved values per row.
 
 use super::ranked_blocks::RankedBlocks;
+use super::shared_windows::{self, SharedWindows};
 use super::{Frame, PAD, Statistic, Tile, size_buffers};
 use crate::kernels::simd::{Kernel, LANES, Lanes, Simd, dispatch};
 use crate::kernels::transpose::{deinterleave, interleave, segment};
@@ -32,6 +33,7 @@ pub struct Stage {
     median: Vec<f64>,
     mad: Vec<f64>,
     scratch: Scratch,
+    shared: SharedWindows,
     ranked: RankedBlocks,
 }
 
@@ -50,6 +52,7 @@ impl Stage {
             median: Vec::new(),
             mad: Vec::new(),
             scratch: Scratch::default(),
+            shared: SharedWindows::default(),
             ranked: RankedBlocks::default(),
         }
     }
@@ -62,6 +65,7 @@ impl Stage {
         self.median.resize(padded, 0.0);
         self.mad.resize(if want_mad { padded } else { 0 }, 0.0);
         match tile.frame {
+            Frame::Rows(w) if !want_mad && shared_windows::suits(w) => self.shared.median(tile, w, &mut self.median),
             Frame::Rows(w) if w <= LANES_MAX => dispatch(SortedLanes {
                 tile,
                 w,
@@ -69,7 +73,6 @@ impl Stage {
                 median: &mut self.median,
                 mad: &mut self.mad,
             }),
-            // the median alone needs no sorted window
             Frame::Rows(w) if !want_mad => self.ranked.median(tile, w, &mut self.median),
             _ => sorted_array(tile, &mut self.median, &mut self.mad),
         }
@@ -100,7 +103,7 @@ impl Kernel for Finish<'_> {
     fn run<S: Simd>(self, s: S) {
         let Self { statistic, tile, median, mad, out } = self;
         if statistic == Statistic::Median {
-            return out.copy_from_slice(median);
+            return out.copy_from_slice(&median[..out.len()]);
         }
         let (zero, one, normal) = (s.splat(0.0), s.splat(1.0), s.splat(NORMAL));
         let x = &tile.padded[PAD + tile.first..];
