@@ -30,8 +30,9 @@ def _powers(x: Floats, min_samples: int | None) -> Floats | None:
     if len(present) < max(n // 2 if min_samples is None else min_samples, 2):
         return None
     with np.errstate(all="ignore"):
-        mean = present[0] + (present - present[0]).sum() / len(present)
-        z = fft.rfft(np.where(np.isnan(x), 0.0, x - mean))
+        # the mean in two steps: rounded to the digits of large readings it would leave a level between the gaps
+        y = x - present[0]
+        z = fft.rfft(np.where(np.isnan(x), 0.0, y - np.nanmean(y)))
         powers: Floats = np.square(z.real) + np.square(z.imag)
     powers[0] = 0.0
     return powers

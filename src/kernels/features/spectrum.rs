@@ -31,7 +31,12 @@ const NOISE: f64 = 16.0 * f64::EPSILON * f64::EPSILON;
 /// however many lengths come by.
 const ROWS_KEPT: usize = 1 << 18;
 
-type Plan = Arc<dyn RealToComplex<f64>>;
+pub type Plan = Arc<dyn RealToComplex<f64>>;
+
+/// A plan for `n` rows, by a planner of its own, because a planner never forgets.
+pub fn plan(n: usize) -> Plan {
+    RealFftPlanner::new().plan_fft_forward(n)
+}
 
 /// Plans by length; emptied when they grow too large together.
 #[derive(Default)]
@@ -49,8 +54,7 @@ impl Plans {
         if let Some(plan) = self.by_rows.get(&n) {
             return plan.clone();
         }
-        // a planner of its own, because a planner never forgets
-        let plan = RealFftPlanner::new().plan_fft_forward(n);
+        let plan = plan(n);
         if n <= ROWS_KEPT {
             if self.rows + n > ROWS_KEPT {
                 *self = Self::default();
@@ -82,14 +86,23 @@ impl Spectrum {
         let n = x.len();
         let least = min_samples.unwrap_or(n / 2).max(2);
         centre(x, least)?;
-        let plan = PLANS.with_borrow_mut(|plans| plans.get(n));
-        self.transform.resize(n / 2 + 1, Complex64::default());
+        Some(self.of_centred(x, &PLANS.with_borrow_mut(|plans| plans.get(n))))
+    }
+
+    /// The same with a plan for as many rows, of any number of readings but none.
+    pub fn powers_by(&mut self, x: &mut [f64], plan: &Plan) -> Option<&[f64]> {
+        centre(x, 1)?;
+        Some(self.of_centred(x, plan))
+    }
+
+    fn of_centred(&mut self, x: &mut [f64], plan: &Plan) -> &[f64] {
+        self.transform.resize(x.len() / 2 + 1, Complex64::default());
         self.scratch.resize(plan.get_scratch_len(), Complex64::default());
         plan.process_with_scratch(x, &mut self.transform, &mut self.scratch).expect("buffers of the plan's lengths");
         self.powers.clear();
         self.powers.extend(self.transform.iter().map(|z| z.re * z.re + z.im * z.im));
         self.powers[0] = 0.0;
-        Some(&self.powers)
+        &self.powers
     }
 
     /// The powers computed last, to keep.
@@ -136,7 +149,7 @@ fn centre(x: &mut [f64], least: usize) -> Option<()> {
     if count < least {
         return None;
     }
-    dispatch(Subtract { x, mean: anchor + sum / count as f64 });
+    dispatch(Subtract { x, anchor, shift: sum / count as f64 });
     Some(())
 }
 
@@ -167,10 +180,12 @@ impl Kernel for Moments<'_> {
     }
 }
 
-/// Readings less their mean, 0 for missing ones.
+/// Readings less their mean, 0 for missing ones. The mean is taken out as anchor and shift, one after the other: rounded to the digits
+/// of large readings it would leave a level in what lies between the gaps.
 struct Subtract<'a> {
     x: &'a mut [f64],
-    mean: f64,
+    anchor: f64,
+    shift: f64,
 }
 
 impl Kernel for Subtract<'_> {
@@ -179,18 +194,18 @@ impl Kernel for Subtract<'_> {
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
         let (vectors, rest) = self.x.as_chunks_mut::<LANES>();
-        let mean = s.splat(self.mean);
+        let (anchor, shift) = (s.splat(self.anchor), s.splat(self.shift));
         for v in vectors {
             let reading = s.load(v);
-            s.store(s.keep(s.eq(reading, reading), s.sub(reading, mean)), v);
+            s.store(s.keep(s.eq(reading, reading), s.sub(s.sub(reading, anchor), shift)), v);
         }
-        rest.iter_mut().for_each(|v| *v = if v.is_nan() { 0.0 } else { *v - self.mean });
+        rest.iter_mut().for_each(|v| *v = if v.is_nan() { 0.0 } else { *v - self.anchor - self.shift });
     }
 }
 
 /// The sum of `f` over all, in eight lanes: one after the other the additions would wait for each other, half of the time of
 /// the transform.
-fn sum(x: &[f64], f: impl Fn(f64) -> f64) -> f64 {
+pub fn sum(x: &[f64], f: impl Fn(f64) -> f64) -> f64 {
     let mut lanes = [0.0; 8];
     let blocks = x.chunks_exact(8);
     let rest: f64 = blocks.remainder().iter().map(|v| f(*v)).sum();

@@ -31,9 +31,8 @@ use std::f64::consts::TAU;
 use std::ops::Range;
 use std::sync::OnceLock;
 
-use realfft::RealFftPlanner;
-
 use super::{Frame, Tile, size_buffers};
+use crate::kernels::features::spectrum::{self, Plan, Spectrum};
 use crate::kernels::params::Bands;
 use crate::kernels::simd::{Kernel, LANES, Lanes, Simd, dispatch};
 use crate::kernels::transpose::{deinterleave, interleave};
@@ -97,14 +96,29 @@ impl Full {
 pub struct Stage<'a> {
     tables: &'a Tables,
     min_samples: usize,
-    planner: RealFftPlanner<f64>,
+    /// for windows of 1, 2, 3 ... rows
+    short: Vec<Short>,
+    spectrum: Spectrum,
     y: Vec<f64>,
     scratch: Scratch,
 }
 
+/// What the transforms of one length less than `w` share.
+struct Short {
+    plan: Plan,
+    of_band: Vec<Range<usize>>,
+}
+
+impl Short {
+    fn new(bands: &Bands, rows: usize) -> Self {
+        Self { plan: spectrum::plan(rows), of_band: bands.bins(rows) }
+    }
+}
+
 impl<'a> Stage<'a> {
     pub fn new(tables: &'a Tables, min_samples: usize) -> Self {
-        Self { tables, min_samples, planner: RealFftPlanner::new(), y: Vec::new(), scratch: Scratch::default() }
+        let (spectrum, scratch) = (Spectrum::default(), Scratch::default());
+        Self { tables, min_samples, short: Vec::new(), spectrum, y: Vec::new(), scratch }
     }
 
     /// Writes each band's energies to the buffer of its place.
@@ -134,32 +148,24 @@ impl<'a> Stage<'a> {
                 outs.iter_mut().for_each(|out| out[row] = f64::NAN);
                 continue;
             }
-            centred(&tile.x[..m], &mut self.y);
-            let transform = if m <= PLANS_KEPT {
-                self.planner.plan_fft_forward(m)
+            let bands = &self.tables.bands;
+            let long;
+            let Short { plan, of_band } = if m <= PLANS_KEPT {
+                while self.short.len() < m {
+                    self.short.push(Short::new(bands, self.short.len() + 1));
+                }
+                &self.short[m - 1]
             } else {
-                RealFftPlanner::new().plan_fft_forward(m)
+                long = Short::new(bands, m);
+                &long
             };
-            let mut spectrum = transform.make_output_vec();
-            transform.process(&mut self.y, &mut spectrum).expect("buffers have the lengths that the plan gave");
-            for (out, bins) in outs.iter_mut().zip(self.tables.bands.bins(m)) {
-                // + 0.0: the sum of no bins is -0.0
-                out[row] = spectrum[bins].iter().map(|a| a.re * a.re + a.im * a.im).sum::<f64>() + 0.0;
+            self.y.clear();
+            self.y.extend(&tile.x[..m]);
+            let powers = self.spectrum.powers_by(&mut self.y, plan);
+            for (out, bins) in outs.iter_mut().zip(of_band) {
+                out[row] = powers.map_or(f64::NAN, |powers| spectrum::sum(&powers[bins.clone()], |power| power));
             }
         }
-    }
-}
-
-/// Deviations from the mean, missing ones 0.
-fn centred(window: &[f64], y: &mut Vec<f64>) {
-    let present = window.iter().filter(|v| !v.is_nan()).count();
-    let centre = mean(window).unwrap_or(0.0);
-    y.clear();
-    y.extend(window.iter().map(|&v| if v.is_nan() { 0.0 } else { v - centre }));
-    // what the rounding of the mean leaves would show where readings are missing
-    let rest = y.iter().sum::<f64>() / present as f64;
-    for (y, _) in y.iter_mut().zip(window).filter(|(_, v)| !v.is_nan()) {
-        *y -= rest;
     }
 }
 
@@ -531,11 +537,4 @@ fn power<S: Simd>(s: S, re: S::V, im: S::V) -> S::V {
 #[inline(always)]
 fn about<S: Simd>(s: S, v: S::V, centre: S::V) -> S::V {
     s.keep(s.eq(v, v), s.sub(v, centre))
-}
-
-/// The mean of the readings present, from differences to the newest.
-fn mean(window: &[f64]) -> Option<f64> {
-    let present = || window.iter().filter(|v| !v.is_nan());
-    let anchor = *present().next_back()?;
-    Some(anchor + present().map(|v| v - anchor).sum::<f64>() / present().count() as f64)
 }
