@@ -83,8 +83,8 @@ pub fn fit(x: &[f64], rule: &Rule, scratch: &mut Scratch) -> Ar1 {
         1.0
     };
     let center = selection::median(x, selected);
-    deviations.clear();
-    deviations.extend(x.iter().map(|v| v * unit - center * unit));
+    deviations.resize(x.len(), 0.0);
+    dispatch(Deviations { x, unit, center: center * unit, to: deviations });
     if rule.close_gaps && readings < x.len() {
         deviations.retain(|v| !v.is_nan());
     }
@@ -95,14 +95,14 @@ pub fn fit(x: &[f64], rule: &Rule, scratch: &mut Scratch) -> Ar1 {
     } else {
         (sums.product / sums.square).clamp(-rule.phi_cap, rule.phi_cap)
     };
-    residuals.clear();
     if readings < 3 || sums.pairs == 0 {
-        residuals.extend_from_slice(deviations);
+        residuals.clone_from(deviations);
     } else {
-        residuals.extend(deviations.windows(2).map(|pair| pair[1] - phi * pair[0]));
+        residuals.resize(deviations.len() - 1, 0.0);
+        dispatch(Residuals { y: deviations, phi, to: residuals });
     }
     let middle = selection::median(residuals, selected);
-    residuals.iter_mut().for_each(|r| *r = (*r - middle).abs());
+    dispatch(Distances { from: middle, of: residuals });
     // a spread beyond the range of f64 is unknown
     let spread = NORMAL_SCALE * selection::median(residuals, selected) / unit;
     let scale = if spread.is_finite() { spread.max(rule.scale_floor) } else { f64::NAN };
@@ -134,6 +134,73 @@ fn extent(x: &[f64]) -> (usize, f64) {
     }
 
     dispatch(Extent(x))
+}
+
+/// `x unit - center`.
+struct Deviations<'a> {
+    x: &'a [f64],
+    unit: f64,
+    center: f64,
+    to: &'a mut [f64],
+}
+
+impl Kernel for Deviations<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let Self { x, unit, center, to } = self;
+        let ((x, x_rest), (to, to_rest)) = (x.as_chunks(), to.as_chunks_mut());
+        for (x, to) in x.iter().zip(to) {
+            s.store(s.sub(s.mul(s.load(x), s.splat(unit)), s.splat(center)), to);
+        }
+        for (x, to) in x_rest.iter().zip(to_rest) {
+            *to = x * unit - center;
+        }
+    }
+}
+
+/// What the reading before leaves to be explained, from the second row on.
+struct Residuals<'a> {
+    y: &'a [f64],
+    phi: f64,
+    to: &'a mut [f64],
+}
+
+impl Kernel for Residuals<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let Self { y, phi, to } = self;
+        let ((last, _), (next, _), (vectors, rest)) = (y.as_chunks(), y[1..].as_chunks(), to.as_chunks_mut());
+        let whole = vectors.len() * LANES;
+        for ((last, next), to) in last.iter().zip(next).zip(vectors) {
+            s.store(s.sub(s.load(next), s.mul(s.splat(phi), s.load(last))), to);
+        }
+        for (pair, to) in y[whole..].windows(2).zip(rest) {
+            *to = pair[1] - phi * pair[0];
+        }
+    }
+}
+
+/// `|v - from|`, in place.
+struct Distances<'a> {
+    from: f64,
+    of: &'a mut [f64],
+}
+
+impl Kernel for Distances<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let (vectors, rest) = self.of.as_chunks_mut();
+        for v in vectors {
+            s.store(s.abs(s.sub(s.load(v), s.splat(self.from))), v);
+        }
+        rest.iter_mut().for_each(|v| *v = (*v - self.from).abs());
+    }
 }
 
 /// Sums over the pairs of neighbouring rows in which both are present.

@@ -89,13 +89,8 @@ impl Spectrum {
         Some(self.of_centred(x, &PLANS.with_borrow_mut(|plans| plans.get(n))))
     }
 
-    /// The same with a plan for as many rows, of any number of readings but none.
-    pub fn powers_by(&mut self, x: &mut [f64], plan: &Plan) -> Option<&[f64]> {
-        centre(x, 1)?;
-        Some(self.of_centred(x, plan))
-    }
-
-    fn of_centred(&mut self, x: &mut [f64], plan: &Plan) -> &[f64] {
+    /// The powers of readings about their mean.
+    pub fn of_centred(&mut self, x: &mut [f64], plan: &Plan) -> &[f64] {
         self.transform.resize(x.len() / 2 + 1, Complex64::default());
         self.scratch.resize(plan.get_scratch_len(), Complex64::default());
         plan.process_with_scratch(x, &mut self.transform, &mut self.scratch).expect("buffers of the plan's lengths");
@@ -143,7 +138,7 @@ pub fn frequencies(n: usize, sampling_hz: f64) -> impl Iterator<Item = f64> {
 }
 
 /// Takes the mean out and puts 0 in place of missing readings, if at least so many are present.
-fn centre(x: &mut [f64], least: usize) -> Option<()> {
+pub fn centre(x: &mut [f64], least: usize) -> Option<()> {
     let anchor = *x.iter().find(|v| !v.is_nan())?;
     let (count, sum) = dispatch(Moments { x, anchor });
     if count < least {

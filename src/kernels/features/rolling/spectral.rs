@@ -45,6 +45,10 @@ const RESTART_TIMES_ROWS: f64 = 2e7;
 /// Plans of transforms up to this length are kept for the next column; all plans together grow with its square.
 const PLANS_KEPT: usize = 512;
 
+/// Windows up to this many rows, at the start of a series, are transformed by the definition: the second half as fast again as by
+/// plans of such lengths, many of them prime.
+const DIRECT_MAX: usize = 64;
+
 /// Rows that a bin takes in between its load and its store.
 const BLOCK: usize = 4;
 
@@ -100,25 +104,75 @@ pub struct Stage<'a> {
     short: Vec<Short>,
     spectrum: Spectrum,
     y: Vec<f64>,
+    powers: Vec<f64>,
     scratch: Scratch,
 }
 
 /// What the transforms of one length less than `w` share.
 struct Short {
-    plan: Plan,
+    way: Way,
     of_band: Vec<Range<usize>>,
 }
 
+enum Way {
+    /// By the definition, with the `cos` and `sin` of `2 pi k / m` of eight bins together, from bin 1 on.
+    Direct(Vec<Bin>),
+    Fast(Plan),
+}
+
 impl Short {
-    fn new(bands: &Bands, rows: usize) -> Self {
-        Self { plan: spectrum::plan(rows), of_band: bands.bins(rows) }
+    fn new(bands: &Bands, m: usize) -> Self {
+        let way = if m <= DIRECT_MAX {
+            let angle = |k: usize| TAU * k as f64 / m as f64;
+            let bins = (1..=m / 2).step_by(LANES).map(|first| Bin {
+                re: Lanes(std::array::from_fn(|j| angle(first + j).cos())),
+                im: Lanes(std::array::from_fn(|j| angle(first + j).sin())),
+            });
+            Way::Direct(bins.collect())
+        } else {
+            Way::Fast(spectrum::plan(m))
+        };
+        Self { way, of_band: bands.bins(m) }
+    }
+}
+
+/// The powers of bins `1..` of a short window, eight bins in the lanes; with the last, bins that it does not have.
+struct Direct<'a> {
+    turns: &'a [Bin],
+    /// about the mean
+    y: &'a [f64],
+    powers: &'a mut Vec<f64>,
+}
+
+impl Kernel for Direct<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let Self { turns, y, powers } = self;
+        let m = y.len();
+        powers.clear();
+        powers.resize(1 + LANES * turns.len(), 0.0);
+        for (b, turn) in turns.iter().enumerate() {
+            let (cos, sin) = (s.load(&turn.re), s.load(&turn.im));
+            let (mut c, mut d) = (cos, sin);
+            let (mut re, mut im) = (s.splat(y[0]), s.splat(0.0));
+            // rows i and m - i turn by the same angle, forth and back
+            for i in 1..=m / 2 {
+                let (a, b) = if 2 * i == m { (y[i], 0.0) } else { (y[i] + y[m - i], y[i] - y[m - i]) };
+                re = s.add(re, s.mul(s.splat(a), c));
+                im = s.add(im, s.mul(s.splat(b), d));
+                (c, d) = (s.sub(s.mul(c, cos), s.mul(d, sin)), s.add(s.mul(c, sin), s.mul(d, cos)));
+            }
+            s.store_at(power(s, re, im), powers, 1 + LANES * b);
+        }
     }
 }
 
 impl<'a> Stage<'a> {
     pub fn new(tables: &'a Tables, min_samples: usize) -> Self {
         let (spectrum, scratch) = (Spectrum::default(), Scratch::default());
-        Self { tables, min_samples, short: Vec::new(), spectrum, y: Vec::new(), scratch }
+        Self { tables, min_samples, short: Vec::new(), spectrum, y: Vec::new(), powers: Vec::new(), scratch }
     }
 
     /// Writes each band's energies to the buffer of its place.
@@ -150,7 +204,7 @@ impl<'a> Stage<'a> {
             }
             let bands = &self.tables.bands;
             let long;
-            let Short { plan, of_band } = if m <= PLANS_KEPT {
+            let Short { way, of_band } = if m <= PLANS_KEPT {
                 while self.short.len() < m {
                     self.short.push(Short::new(bands, self.short.len() + 1));
                 }
@@ -161,9 +215,16 @@ impl<'a> Stage<'a> {
             };
             self.y.clear();
             self.y.extend(&tile.x[..m]);
-            let powers = self.spectrum.powers_by(&mut self.y, plan);
+            let centred = spectrum::centre(&mut self.y, 1);
+            let powers = match way {
+                Way::Direct(turns) => {
+                    dispatch(Direct { turns, y: &self.y, powers: &mut self.powers });
+                    &self.powers
+                }
+                Way::Fast(plan) => self.spectrum.of_centred(&mut self.y, plan),
+            };
             for (out, bins) in outs.iter_mut().zip(of_band) {
-                out[row] = powers.map_or(f64::NAN, |powers| spectrum::sum(&powers[bins.clone()], |power| power));
+                out[row] = centred.map_or(f64::NAN, |()| spectrum::sum(&powers[bins.clone()], |power| power));
             }
         }
     }
