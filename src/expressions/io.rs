@@ -160,6 +160,18 @@ impl Column {
         })
     }
 
+    /// All rows, missing readings as NaN: where they lie if there is none, else copied to `buffer`.
+    pub fn readings<'a>(&'a self, buffer: &'a mut Vec<f64>) -> &'a [f64] {
+        match self.values().filter(|values| all_finite(values)) {
+            Some(values) => values,
+            None => {
+                buffer.resize(self.len(), 0.0);
+                self.load(0, buffer);
+                buffer
+            }
+        }
+    }
+
     pub fn results(&self) -> Results {
         Results::floats(self.len(), &self.dtype())
     }

@@ -70,6 +70,12 @@ struct FitKwargs {
     close_gaps: bool,
 }
 
+impl FitKwargs {
+    fn rule(&self, operation: &str) -> PolarsResult<Rule> {
+        Rule::new(self.phi_cap, self.scale_floor, self.close_gaps).map_err(|e| error(operation, e))
+    }
+}
+
 fn ar1_fit_field(fields: &[Field]) -> PolarsResult<Field> {
     fit_field::<Ar1Model>("ar1_fit", fields)
 }
@@ -87,17 +93,14 @@ fn read(operation: &str, columns: &[Series]) -> PolarsResult<Vec<Column>> {
 }
 
 fn fit(operation: &str, columns: &[Series], sources: &[Column], kwargs: &FitKwargs) -> PolarsResult<Ar1Model> {
-    let rule = Rule::new(kwargs.phi_cap, kwargs.scale_floor, kwargs.close_gaps).map_err(|e| error(operation, e))?;
+    let rule = kwargs.rule(operation)?;
     let rows = columns.first().map_or(0, |s| s.len());
     let models = parallel::map(
         &POOL,
         sources.len(),
         sources.len() * rows,
-        || (vec![0.0; rows], Scratch::default()),
-        |(readings, scratch), j| {
-            sources[j].load(0, readings);
-            ar1::fit(readings, &rule, scratch)
-        },
+        <(Vec<f64>, Scratch)>::default,
+        |(buffer, scratch), j| ar1::fit(sources[j].readings(buffer), &rule, scratch),
     );
     Ok(Ar1Model { columns: columns.iter().map(|s| s.name().to_string()).collect(), models })
 }
@@ -208,6 +211,9 @@ fn places_in(operation: &str, model: &Ar1Model, columns: &[Series]) -> PolarsRes
 /// A result for each column.
 fn each_column(operation: &str, measure: Measure, inputs: &[Series], kwargs: &ScoreKwargs) -> PolarsResult<Series> {
     let (input, rows) = (&inputs[0], inputs[0].len());
+    if let Some(kwargs) = &kwargs.fit {
+        return of_themselves(operation, measure, input, kwargs);
+    }
     let inputs = Inputs::new(operation, inputs, kwargs)?;
     let results = parallel::map(
         &POOL,
@@ -224,6 +230,37 @@ fn each_column(operation: &str, measure: Measure, inputs: &[Series], kwargs: &Sc
             sink.into_series(inputs.columns[j].name().clone())
         },
     );
+    Ok(StructChunked::from_series(input.name().clone(), rows, results.iter())?.into_series())
+}
+
+/// The same of models fitted on the columns themselves, each scored while it lies in the cache.
+fn of_themselves(operation: &str, measure: Measure, input: &Series, kwargs: &FitKwargs) -> PolarsResult<Series> {
+    let rule = kwargs.rule(operation)?;
+    let (columns, rows) = (struct_columns(operation, input)?, input.len());
+    let results = parallel::map(
+        &POOL,
+        columns.len(),
+        columns.len() * rows,
+        || (Vec::new(), Scratch::default(), vec![0.0; BLOCK]),
+        |(buffer, scratch, out), j| -> PolarsResult<Series> {
+            let column = Column::new(operation, &columns[j])?;
+            let readings = column.readings(buffer);
+            let model = ar1::fit(readings, &rule, scratch);
+            let mut sink = column.results();
+            for start in (0..rows).step_by(BLOCK) {
+                let end = rows.min(start + BLOCK);
+                let out = &mut out[..end - start];
+                if start == 0 {
+                    model.score_series(measure, &readings[..end], out);
+                } else {
+                    model.score(measure, &readings[start..end], &readings[start - 1..end - 1], out);
+                }
+                sink.push(out);
+            }
+            Ok(sink.into_series(columns[j].name().clone()))
+        },
+    );
+    let results = results.into_iter().collect::<PolarsResult<Vec<_>>>()?;
     Ok(StructChunked::from_series(input.name().clone(), rows, results.iter())?.into_series())
 }
 

@@ -126,7 +126,8 @@ impl Stage {
 
     /// Writes each statistic's results to the buffer of its place.
     pub fn run(&mut self, tile: &Tile, outs: &mut Vec<Vec<f64>>) {
-        size_buffers(outs, self.statistics.len(), tile.results().next_multiple_of(LANES));
+        let len = tile.results().next_multiple_of(LANES);
+        size_buffers(outs, self.statistics.len(), len + LANES);
         let outs = &mut outs[..self.statistics.len()];
         match tile.frame {
             Frame::Rows(w) if w <= DIRECT_MAX => {
@@ -151,7 +152,7 @@ impl Stage {
             }
             _ => {
                 self.blocks.run(tile);
-                let central = each!(self.blocks.central, values => &values[tile.first..]);
+                let central = each!(self.blocks.central, values => &values[tile.first..][..len]);
                 dispatch(Finish { tile, central, statistics: &self.statistics, outs });
             }
         }
@@ -186,40 +187,17 @@ impl<const ORDER: u8, const SLOPE: bool> Kernel for Ordered<'_, ORDER, SLOPE> {
 
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
+        if SHARED.contains(&self.0.w) {
+            return self.0.shared::<S, ORDER, SLOPE>(s);
+        }
         let Direct { tile, w, statistics, outs, anchors } = self.0;
-        let mut shared = Shared::new(w);
         let mut some = each!(Central::<f64>::default(), _v => [0.0; SOME]);
         for first in (0..tile.results()).step_by(LANES) {
             let t = tile.first + first;
             // the rows of the group's first window; the other windows lie one row further each
             let rows = &tile.padded[PAD + t + 1 - w..PAD + t + LANES];
             let anchor = s.load_at(anchors, t);
-            let mut central = if SHARED.contains(&w) {
-                if !shared.holds(t) {
-                    // what a window gives must not depend on gaps of others: before the first row there are always some
-                    if tile.missing || t < w {
-                        shared.take::<S, ORDER, SLOPE, true>(s, tile.padded, t / w);
-                    } else {
-                        shared.take::<S, ORDER, SLOPE, false>(s, tile.padded, t / w);
-                    }
-                }
-                let mut central = shared.central::<S, ORDER, SLOPE>(s, t);
-                let known = s.eq(central.mean, central.mean);
-                if !s.all(known) {
-                    let other = window_sums::<S, ORDER, SLOPE, true>(s, rows, w, anchor);
-                    central.n = s.select(known, central.n, other.n);
-                    central.mean = s.select(known, central.mean, other.mean);
-                    central.m2 = s.select(known, central.m2, other.m2);
-                    central.sxp = s.select(known, central.sxp, other.sxp);
-                    central.spp = s.select(known, central.spp, other.spp);
-                }
-                if s.all(s.eq(central.n, s.splat(w as f64))) {
-                    higher_powers::<S, ORDER, false>(s, rows, &mut central);
-                } else {
-                    higher_powers::<S, ORDER, true>(s, rows, &mut central);
-                }
-                central
-            } else if !tile.missing && t + 1 >= w && t + LANES <= tile.x.len() {
+            let mut central = if !tile.missing && t + 1 >= w && t + LANES <= tile.x.len() {
                 let mut central = window_sums::<S, ORDER, SLOPE, false>(s, rows, w, anchor);
                 higher_powers::<S, ORDER, false>(s, rows, &mut central);
                 central
@@ -240,10 +218,40 @@ impl<const ORDER: u8, const SLOPE: bool> Kernel for Ordered<'_, ORDER, SLOPE> {
     }
 }
 
+impl Direct<'_> {
+    /// Eight blocks of windows at a time.
+    #[inline(always)]
+    fn shared<S: Simd, const ORDER: u8, const SLOPE: bool>(self, s: S) {
+        let Self { tile, w, statistics, outs, anchors } = self;
+        let mut shared = Shared::new(w);
+        let mut t = tile.first;
+        while t < tile.x.len() {
+            let block = t / w;
+            // what a window gives must not depend on gaps of others: before the first row there are always some
+            if tile.missing || block == 0 {
+                shared.take::<S, ORDER, SLOPE, true>(s, tile.padded, block);
+            } else {
+                shared.take::<S, ORDER, SLOPE, false>(s, tile.padded, block);
+            }
+            let (from, to) = (t - block * w, (LANES * w).min(tile.x.len() - block * w));
+            for at in (from..to).step_by(LANES) {
+                let row = block * w + at;
+                let rows = &tile.padded[PAD + row + 1 - w..PAD + row + LANES];
+                shared.mend::<S, ORDER, SLOPE>(s, at, rows, s.load_at(anchors, row));
+            }
+            let end = from + (to - from).next_multiple_of(LANES);
+            let central = each!(shared.central, values => &values[from..end]);
+            // what it writes beyond `to` is written again
+            finish_all(s, statistics, &central, tile, outs, t - tile.first);
+            t += to - from;
+        }
+    }
+}
+
 /// Windows whose sums are kept until each statistic is taken of all of them.
 const SOME: usize = 128;
 
-impl Central<[f64; SOME]> {
+impl<const N: usize> Central<[f64; N]> {
     /// Stores what these kernels compute.
     #[inline(always)]
     fn store<S: Simd, const ORDER: u8, const SLOPE: bool>(&mut self, s: S, from: &Central<S::V>, at: usize) {
@@ -276,21 +284,16 @@ fn higher_powers<S: Simd, const ORDER: u8, const MISSING: bool>(s: S, rows: &[f6
     }
 }
 
-/// Rows of the longest windows that share, in eight blocks.
-const SHARED_ROWS: usize = LANES * ONE_PASS_MAX;
+/// Rows of the longest windows that share, in eight blocks, and what is read beyond them.
+const SHARED_ROWS: usize = LANES * ONE_PASS_MAX + LANES;
 
-/// The sums of the windows that end in eight blocks, row by row; the mean is NaN where they could not be shared.
+/// The sums of the windows that end in eight blocks, row by row.
 struct Shared {
     w: usize,
-    /// The first row of the first block.
-    start: usize,
-    /// Whether readings may be missing; if not, `n` and `spp` are the same for all.
-    gaps: bool,
-    n: [f64; SHARED_ROWS],
-    mean: [f64; SHARED_ROWS],
-    m2: [f64; SHARED_ROWS],
-    sxp: [f64; SHARED_ROWS],
-    spp: [f64; SHARED_ROWS],
+    /// The mean is NaN where the sums could not be shared, until they are mended.
+    central: Central<[f64; SHARED_ROWS]>,
+    /// Whether all have `w` readings, so that `n` and `spp` are the same for all.
+    full: bool,
     /// The blocks before, one per lane.
     left: [Lanes; ONE_PASS_MAX],
     right: [Lanes; ONE_PASS_MAX],
@@ -314,31 +317,20 @@ struct Suffix {
 
 impl Shared {
     fn new(w: usize) -> Self {
-        let (rows, block) = ([0.0; SHARED_ROWS], [Lanes::default(); ONE_PASS_MAX]);
-        let suffix = [Suffix::default(); ONE_PASS_MAX];
-        // far behind the end of any tile
-        let start = usize::MAX / 2;
+        let block = [Lanes::default(); ONE_PASS_MAX];
+        let mut central = each!(Central::<f64>::default(), _v => [0.0; SHARED_ROWS]);
+        central.scale.fill(1.0);
         Self {
             w,
-            start,
-            gaps: false,
-            n: rows,
-            mean: rows,
-            m2: rows,
-            sxp: rows,
-            spp: rows,
+            central,
+            full: false,
             left: block,
             right: block,
-            suffix,
+            suffix: [Suffix::default(); ONE_PASS_MAX],
             crosses: block,
             counts: block,
             positions: block,
         }
-    }
-
-    /// Whether it has the eight rows from `t` on.
-    fn holds(&self, t: usize) -> bool {
-        t >= self.start && t + LANES <= self.start + LANES * self.w
     }
 
     /// The sums of the windows that end in the eight blocks from `block` on.
@@ -350,9 +342,21 @@ impl Shared {
         block: usize,
     ) {
         let w = self.w;
-        self.start = block * w;
-        self.gaps = MISSING;
-        let Self { n, mean, m2, sxp, spp, left, right, suffix, crosses, counts, positions, .. } = self;
+        if !MISSING && !self.full {
+            self.central.n.fill(w as f64);
+            self.central.spp.fill(positions_squared(w));
+        }
+        self.full = !MISSING;
+        let Self {
+            central: Central { n, mean, m2, sxp, spp, .. },
+            left,
+            right,
+            suffix,
+            crosses,
+            counts,
+            positions,
+            ..
+        } = self;
         let (left, right, crosses) = (&mut left[..w], &mut right[..w], &mut crosses[..w]);
         let (counts, positions) = (&mut counts[..w], &mut positions[..w]);
         let border = PAD + block * w;
@@ -448,24 +452,43 @@ impl Shared {
         }
     }
 
+    /// Completes the sums of eight windows from `at` on, where they could not be shared, and where powers are too large or too small.
     #[inline(always)]
-    fn central<S: Simd, const ORDER: u8, const SLOPE: bool>(&self, s: S, t: usize) -> Central<S::V> {
-        let zero = s.splat(0.0);
-        let (w, at) = (self.w, t - self.start);
-        Central {
-            n: if self.gaps { s.load_at(&self.n, at) } else { s.splat(w as f64) },
-            mean: s.load_at(&self.mean, at),
-            m2: if ORDER >= 2 { s.load_at(&self.m2, at) } else { zero },
-            m3: zero,
-            m4: zero,
-            sxp: if SLOPE { s.load_at(&self.sxp, at) } else { zero },
-            spp: match (SLOPE, self.gaps) {
-                (false, _) => zero,
-                (true, false) => s.splat(positions_squared(w)),
-                (true, true) => s.load_at(&self.spp, at),
-            },
-            scale: s.splat(1.0),
+    fn mend<S: Simd, const ORDER: u8, const SLOPE: bool>(&mut self, s: S, at: usize, rows: &[f64], anchor: S::V) {
+        let sums = &self.central;
+        let (mean, m2) = (s.load_at(&sums.mean, at), s.load_at(&sums.m2, at));
+        let mut fits = s.keep(s.le(s.abs(mean), s.splat(f64::MAX)), s.splat(1.0));
+        if ORDER >= 2 {
+            fits = s.keep(s.le(m2, s.splat(HUGE)), s.keep(s.le(s.splat(TINY), m2), fits));
         }
+        let fits = s.all(s.eq(fits, s.splat(1.0)));
+        // mostly there is nothing to do
+        if ORDER <= 2 && fits {
+            s.store_at(s.splat(1.0), &mut self.central.scale, at);
+            return;
+        }
+        let mut central = each!(*sums, values => s.load_at(values, at));
+        central.scale = s.splat(1.0);
+        let known = s.eq(mean, mean);
+        if !s.all(known) {
+            let other = window_sums::<S, ORDER, SLOPE, true>(s, rows, self.w, anchor);
+            central.n = s.select(known, central.n, other.n);
+            central.mean = s.select(known, central.mean, other.mean);
+            central.m2 = s.select(known, central.m2, other.m2);
+            central.sxp = s.select(known, central.sxp, other.sxp);
+            central.spp = s.select(known, central.spp, other.spp);
+        }
+        if s.all(s.eq(central.n, s.splat(self.w as f64))) {
+            higher_powers::<S, ORDER, false>(s, rows, &mut central);
+        } else {
+            higher_powers::<S, ORDER, true>(s, rows, &mut central);
+        }
+        if !fits {
+            rescue::<S, ORDER, SLOPE>(s, rows, self.w, anchor, &mut central);
+            // what is the same for all may have been rounded in another way
+            self.full = false;
+        }
+        self.central.store::<S, ORDER, SLOPE>(s, &central, at);
     }
 }
 
