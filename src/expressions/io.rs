@@ -120,7 +120,7 @@ where
     T::Native: Into<f64>,
 {
     fn load(&self, start: usize, out: &mut [f64]) -> bool {
-        let mut nulls = false;
+        let mut finite = true;
         let mut chunk_index = self.starts.partition_point(|&s| s <= start).saturating_sub(1);
         let mut done = 0;
         while done < out.len() {
@@ -128,7 +128,7 @@ where
             let skip = start + done - self.starts[chunk_index];
             let values = chunk.values().as_slice();
             let values = &values[skip.min(values.len())..];
-            let rows = values.len().min(out.len() - done);
+            let rows = values.len().min(out.len() - done).min(BLOCK);
             let to = &mut out[done..done + rows];
             for (to, &from) in to.iter_mut().zip(values) {
                 *to = from.into();
@@ -137,20 +137,22 @@ where
                 for (to, present) in to.iter_mut().zip(validity.iter().skip(skip)) {
                     if !present {
                         *to = f64::NAN;
-                        nulls = true;
                     }
                 }
             }
+            finite = finite && all_finite(to);
             done += rows;
-            chunk_index += 1;
+            chunk_index += usize::from(rows == values.len());
         }
-        if !nulls && all_finite(out) {
-            return false;
+        if !finite {
+            out.iter_mut().filter(|v| v.is_infinite()).for_each(|v| *v = f64::NAN);
         }
-        out.iter_mut().filter(|v| v.is_infinite()).for_each(|v| *v = f64::NAN);
-        true
+        !finite
     }
 }
+
+/// Rows that are copied and looked at together, while they lie in the first cache level.
+const BLOCK: usize = 512;
 
 impl Column {
     pub fn new(operation: &str, s: &Series) -> PolarsResult<Self> {
@@ -260,37 +262,37 @@ impl Results {
 impl Sink for Results {
     fn push(&mut self, rows: &[f64]) {
         let Self { kind, validity, instead_of_null } = self;
-        match kind {
-            Kind::Float64(values) => {
-                let before = values.len();
-                values.extend_from_slice(rows);
-                let new = &mut values[before..];
-                match instead_of_null {
-                    Some(value) if !all_finite(new) => {
-                        new.iter_mut().filter(|v| !v.is_finite()).for_each(|v| *v = *value)
+        for rows in rows.chunks(BLOCK) {
+            match kind {
+                Kind::Float64(values) => {
+                    let before = values.len();
+                    values.extend_from_slice(rows);
+                    let new = &mut values[before..];
+                    match instead_of_null {
+                        Some(value) if !all_finite(new) => {
+                            new.iter_mut().filter(|v| !v.is_finite()).for_each(|v| *v = *value)
+                        }
+                        Some(_) => {}
+                        None => validity.extend(before, new, all_finite(new), |v| v.is_finite()),
                     }
-                    Some(_) => {}
-                    None => validity.extend(before, new, all_finite, |v| v.is_finite()),
                 }
-            }
-            Kind::Float32(values) => {
-                let before = values.len();
-                values.extend(rows.iter().map(|&v| v as f32));
-                let new = &mut values[before..];
-                match instead_of_null {
-                    Some(value) => new.iter_mut().filter(|v| !v.is_finite()).for_each(|v| *v = *value as f32),
-                    None => validity.extend(
-                        before,
-                        new,
-                        |new| new.iter().fold(true, |all, v| all & v.is_finite()),
-                        |v| v.is_finite(),
-                    ),
+                Kind::Float32(values) => {
+                    let before = values.len();
+                    values.extend(rows.iter().map(|&v| v as f32));
+                    let new = &mut values[before..];
+                    match instead_of_null {
+                        Some(value) => new.iter_mut().filter(|v| !v.is_finite()).for_each(|v| *v = *value as f32),
+                        None => {
+                            let all = new.iter().fold(true, |all, v| all & v.is_finite());
+                            validity.extend(before, new, all, |v| v.is_finite());
+                        }
+                    }
                 }
-            }
-            Kind::Boolean(values) => {
-                let before = values.len();
-                values.extend_from_trusted_len_iter(rows.iter().map(|v| *v == 1.0));
-                validity.extend(before, rows, all_finite, |v| v.is_finite());
+                Kind::Boolean(values) => {
+                    let before = values.len();
+                    values.extend_from_trusted_len_iter(rows.iter().map(|v| *v == 1.0));
+                    validity.extend(before, rows, all_finite(rows), |v| v.is_finite());
+                }
             }
         }
     }
@@ -301,32 +303,21 @@ impl Sink for Results {
 struct Validity(Option<MutableBitmap>);
 
 impl Validity {
-    /// Notes which of the next results are present, which come after `before` others.
-    fn extend<T>(
-        &mut self,
-        before: usize,
-        results: &[T],
-        all_present: impl Fn(&[T]) -> bool,
-        present: impl Fn(&T) -> bool + Copy,
-    ) {
-        // nulls come in clusters, at the start of a series and in gaps: few blocks are looked at one by one
-        for (block, results) in results.chunks(Self::BLOCK).enumerate() {
-            let all = all_present(results);
-            match &mut self.0 {
-                None if all => {}
-                Some(bitmap) if all => bitmap.extend_constant(results.len(), true),
-                bitmap => bitmap
-                    .get_or_insert_with(|| {
-                        let mut bitmap = MutableBitmap::new();
-                        bitmap.extend_constant(before + block * Self::BLOCK, true);
-                        bitmap
-                    })
-                    .extend_from_trusted_len_iter(results.iter().map(present)),
-            }
+    /// Notes which of the next results, which come after `before` others, are present, and whether all are: nulls come in clusters, at
+    /// the start of a series and in gaps, so that few blocks are looked at one by one.
+    fn extend<T>(&mut self, before: usize, results: &[T], all: bool, present: impl Fn(&T) -> bool) {
+        match &mut self.0 {
+            None if all => {}
+            Some(bitmap) if all => bitmap.extend_constant(results.len(), true),
+            bitmap => bitmap
+                .get_or_insert_with(|| {
+                    let mut bitmap = MutableBitmap::new();
+                    bitmap.extend_constant(before, true);
+                    bitmap
+                })
+                .extend_from_trusted_len_iter(results.iter().map(present)),
         }
     }
-
-    const BLOCK: usize = 512;
 }
 
 /// Booleans from bits, row i in bit `i % 8` of byte `i / 8`; null where the row is not present. None: all are.
