@@ -6,7 +6,8 @@
 //!
 //! Small windows (`LANES_MAX`): the tile is cut into eight segments, one per SIMD lane, each with its own sorted window held
 //! as `w` vectors. Replacing the oldest value `o` by the newest `v` is one pass, with `s` the sorted window:
-//! `r_i = s_i if s_i < o else s_{i+1}` closes the gap, `min(r_i, max(r_{i-1}, v))` opens one. Missing readings ride as +inf.
+//! `r_i = s_i if s_i < o else s_{i+1}` closes the gap, `min(r_i, max(r_{i-1}, v))` opens one. Missing readings are infinite, with
+//! either sign in turn, as in `shared_windows`.
 //! The k-th smallest deviation from the median is `min_i max(m - s_i, s_{i+k-1} - m)`: the k nearest values are neighbours in
 //! the sorted window; since rounding is monotonic, this is the value that sorting the rounded deviations would give, to the bit.
 //! Cost: about 4 vector operations per 8 rows and window position.
@@ -17,10 +18,10 @@
 //! start of the k nearest. Cost: O(log w) comparisons and w/3 moved values per row.
 
 use super::ranked_blocks::RankedBlocks;
-use super::shared_windows::{self, SharedWindows};
+use super::shared_windows::{self, Filling, Gap, SharedWindows};
 use super::{Frame, PAD, Statistic, Tile, size_buffers};
 use crate::kernels::simd::{Kernel, LANES, Lanes, Simd, dispatch};
-use crate::kernels::transpose::{deinterleave, interleave, segment};
+use crate::kernels::transpose::{deinterleave, segment, side_by_side};
 
 /// Windows up to this many rows are sorted in lanes; above, one row costs less in a sorted array.
 const LANES_MAX: usize = 160;
@@ -40,6 +41,7 @@ pub struct Stage {
 #[derive(Default)]
 struct Scratch {
     rows: Vec<Lanes>,
+    gaps: Vec<Gap>,
     window: Vec<Lanes>,
     median: Vec<Lanes>,
     mad: Vec<Lanes>,
@@ -153,66 +155,56 @@ impl Kernel for SortedLanes<'_> {
         let steps = segment(tile.results());
         let want_mad = !mad.is_empty();
         // at step q row q of a lane leaves and row q + w enters
-        let from = PAD + tile.first - w;
-        interleave(s, &tile.padded[from..], steps, steps + w, f64::INFINITY, &mut scratch.rows);
-        scratch.window.clear();
-        scratch.window.resize(w + 1, Lanes([f64::INFINITY; LANES]));
-        scratch.median.resize(steps, Lanes([0.0; LANES]));
-        scratch.mad.resize(if want_mad { steps } else { 0 }, Lanes([0.0; LANES]));
-        let window = &mut scratch.window[..w + 1];
-        let rows = &scratch.rows[..steps + w];
+        let Scratch { rows, gaps, window, median: medians, mad: mads } = scratch;
+        rows.resize(steps + w, Lanes::default());
+        let mut lanes = [tile.padded; LANES];
+        for (j, lane) in lanes.iter_mut().enumerate() {
+            *lane = &tile.padded[PAD + tile.first - w + j * steps..];
+        }
+        side_by_side(s, lanes, rows);
+        window.clear();
+        window.resize(w + 1, Lanes([f64::INFINITY; LANES]));
+        medians.resize(steps, Lanes::default());
+        mads.resize(if want_mad { steps } else { 0 }, Lanes::default());
         let infinity = s.splat(f64::INFINITY);
         let nothing = s.splat(f64::NAN);
-        let one = s.splat(1.0);
         let full = s.splat(w as f64);
         let least = s.splat(tile.min_samples as f64);
-        let mut count = s.splat(0.0);
         // without missing rows only the first windows of a series are not full, and those lie in the first lane
         let counted = match (tile.missing, tile.at_start) {
             (true, _) => steps,
             (false, true) => (w - 1).saturating_sub(tile.first).min(steps),
             (false, false) => 0,
         };
+        gaps.resize(if counted > 0 { counted + w } else { 0 }, Gap::default());
+        Filling::new(s).fill(s, rows, gaps);
         // windows that reach past the end of the column are computed and not used
         for row in &rows[1..w] {
-            let new = s.load(row);
-            replace(s, window, infinity, new);
-            count = s.add(count, s.keep(s.lt(new, infinity), one));
+            replace(s, window, infinity, s.load(row));
         }
         for q in 0..steps {
             let old = if q == 0 { infinity } else { s.load(&rows[q]) };
-            let new = s.load(&rows[q + w]);
-            replace(s, window, old, new);
-            if q < counted {
-                count = s.sub(count, s.keep(s.lt(old, infinity), one));
-                count = s.add(count, s.keep(s.lt(new, infinity), one));
-            }
-            if q >= counted || s.all(s.eq(count, full)) {
+            replace(s, window, old, s.load(&rows[q + w]));
+            let count = if q < counted { gaps[q + w].readings_since(s, &gaps[q]) } else { full };
+            if s.all(s.eq(count, full)) {
                 let middle = middle(s, s.load(&window[(w - 1) / 2]), s.load(&window[w / 2]));
-                s.store(middle, &mut scratch.median[q]);
+                s.store(middle, &mut medians[q]);
                 if want_mad {
-                    s.store(mad_of_full(s, window, w, middle), &mut scratch.mad[q]);
+                    s.store(mad_of_full(s, window, w, middle), &mut mads[q]);
                 }
                 continue;
             }
-            let counts = s.to_array(count);
-            let (mut lower, mut upper) = ([0.0; LANES], [0.0; LANES]);
-            for (j, (lower, upper)) in lower.iter_mut().zip(&mut upper).enumerate() {
-                let n = counts[j] as usize;
-                *lower = window[n.saturating_sub(1) / 2][j];
-                *upper = window[n / 2][j];
-            }
-            let middle = middle(s, s.load(&lower), s.load(&upper));
+            let middle = median_of_some(s, window, w, &gaps[q], &gaps[q + w]);
             let enough = s.le(least, count);
-            s.store(s.select(enough, middle, nothing), &mut scratch.median[q]);
+            s.store(s.select(enough, middle, nothing), &mut medians[q]);
             if want_mad {
-                let deviation = mad_of_some(s, window, w, counts, count, middle);
-                s.store(s.select(enough, deviation, nothing), &mut scratch.mad[q]);
+                let deviation = mad_of_some(s, window, w, count, middle);
+                s.store(s.select(enough, deviation, nothing), &mut mads[q]);
             }
         }
-        deinterleave(s, &scratch.median, median);
+        deinterleave(s, medians, median);
         if want_mad {
-            deinterleave(s, &scratch.mad, mad);
+            deinterleave(s, mads, mad);
         }
     }
 }
@@ -252,6 +244,24 @@ pub fn middle<S: Simd>(s: S, a: S::V, b: S::V) -> S::V {
     s.add(value, s.splat(0.0))
 }
 
+/// The median where missing readings are infinite, in turn.
+#[inline(always)]
+fn median_of_some<S: Simd>(s: S, window: &[Lanes], w: usize, before: &Gap, after: &Gap) -> S::V {
+    let at = |i: usize| &window[i];
+    let [below, lower, upper, above] = [(w / 2).saturating_sub(1), (w - 1) / 2, w / 2, w / 2 + 1].map(at);
+    let (balanced, positive) = before.signs_until(s, after);
+    let median = if w.is_multiple_of(2) {
+        let one = s.select(positive, s.load(lower), s.load(upper));
+        s.select(balanced, middle(s, s.load(lower), s.load(upper)), one)
+    } else {
+        // an even number of readings is present where one sign is once more
+        let first = s.select(positive, s.load(below), s.load(lower));
+        let second = s.select(positive, s.load(upper), s.load(above));
+        s.select(balanced, s.load(lower), middle(s, first, second))
+    };
+    s.add(median, s.splat(0.0))
+}
+
 /// The MAD where every lane holds `w` readings.
 #[inline(always)]
 fn mad_of_full<S: Simd>(s: S, window: &[Lanes], w: usize, median: S::V) -> S::V {
@@ -277,12 +287,12 @@ fn mad_of_full<S: Simd>(s: S, window: &[Lanes], w: usize, median: S::V) -> S::V 
     middle(s, lower, upper)
 }
 
-/// The MAD where the lanes hold different numbers of readings, followed by +inf.
+/// The MAD where the lanes hold different numbers of readings; missing ones are infinite, and so are their distances.
 #[inline(always)]
-fn mad_of_some<S: Simd>(s: S, window: &[Lanes], w: usize, counts: [f64; LANES], count: S::V, median: S::V) -> S::V {
+fn mad_of_some<S: Simd>(s: S, window: &[Lanes], w: usize, count: S::V, median: S::V) -> S::V {
     // the middle deviations of n readings are the k-th smallest for k = (n+1)/2 and n/2 + 1, rounded down
     let (mut least, mut most) = (w, 1);
-    for n in counts {
+    for n in s.to_array(count) {
         least = least.min((n as usize).div_ceil(2));
         most = most.max(n as usize / 2 + 1);
     }

@@ -51,11 +51,27 @@ pub struct SharedWindows {
 
 /// What there is of missing readings up to a row.
 #[derive(Clone, Copy, Default)]
-struct Gap {
+pub struct Gap {
     /// How many readings were present.
     present: Lanes,
     /// What the next missing one becomes.
     next: Lanes,
+}
+
+impl Gap {
+    /// How many readings the rows have that came after `before`.
+    #[inline(always)]
+    pub fn readings_since<S: Simd>(&self, s: S, before: &Self) -> S::V {
+        s.sub(s.load(&self.present), s.load(&before.present))
+    }
+
+    /// Whether both signs are as frequent among the missing of the rows up to `after`; and, if not, whether the positive one is
+    /// once more.
+    #[inline(always)]
+    pub fn signs_until<S: Simd>(&self, s: S, after: &Self) -> (S::M, S::M) {
+        let first = s.load(&self.next);
+        (s.eq(first, s.load(&after.next)), s.lt(s.splat(0.0), first))
+    }
 }
 
 impl SharedWindows {
@@ -100,7 +116,7 @@ impl<const ODD: usize> Kernel for Medians<'_, ODD> {
         // what the group shares, then its halves one below the other
         lists.resize(w / 2 + ODD + 1 + 2 * group, Lanes::default());
         spare.resize(2 * group, Lanes::default());
-        let mut filling = Filling { count: s.splat(0.0), next: s.splat(f64::INFINITY) };
+        let mut filling = Filling::new(s);
         let mut ready = 0;
         for first in (0..results).step_by(group) {
             if ready < first + group + w {
@@ -129,15 +145,20 @@ impl<const ODD: usize> Kernel for Medians<'_, ODD> {
 const SOME: usize = 64;
 
 /// What the missing readings so far have left.
-struct Filling<V> {
+pub struct Filling<V> {
     count: V,
     next: V,
 }
 
 impl<V: Copy> Filling<V> {
+    #[inline(always)]
+    pub fn new<S: Simd<V = V>>(s: S) -> Self {
+        Self { count: s.splat(0.0), next: s.splat(f64::INFINITY) }
+    }
+
     /// Makes missing readings infinite, in turn, and notes them row by row.
     #[inline(always)]
-    fn fill<S: Simd<V = V>>(&mut self, s: S, rows: &mut [Lanes], gaps: &mut [Gap]) {
+    pub fn fill<S: Simd<V = V>>(&mut self, s: S, rows: &mut [Lanes], gaps: &mut [Gap]) {
         let (zero, one) = (s.splat(0.0), s.splat(1.0));
         let Self { count, next } = self;
         for (row, gap) in rows.iter_mut().zip(gaps) {
@@ -230,20 +251,20 @@ impl Windows<'_> {
             return if ODD == 1 { s.add(list[1], s.splat(0.0)) } else { middle(s, list[0], list[1]) };
         }
         let (before, after) = (&self.gaps[q], &self.gaps[q + self.w]);
-        let (zero, first) = (s.splat(0.0), s.load(&before.next));
-        // whether both signs are as frequent; if not, that of the first is once more
-        let balanced = s.eq(first, s.load(&after.next));
+        let (balanced, positive) = before.signs_until(s, after);
         let median = if ODD == 1 {
-            let more = s.select(balanced, s.splat(f64::INFINITY), s.sub(zero, first));
+            let infinity = s.splat(f64::INFINITY);
+            let negative = s.select(positive, s.splat(f64::NEG_INFINITY), infinity);
+            let more = s.select(balanced, infinity, negative);
             let lower = s.max(list[0], s.min(more, list[1]));
             let upper = s.max(list[1], s.min(more, list[2]));
             s.select(balanced, lower, middle(s, lower, upper))
         } else {
-            let one = s.select(s.lt(zero, first), list[0], list[1]);
+            let one = s.select(positive, list[0], list[1]);
             s.select(balanced, middle(s, list[0], list[1]), one)
         };
-        let enough = s.le(s.splat(self.least), s.sub(s.load(&after.present), s.load(&before.present)));
-        s.select(enough, s.add(median, zero), s.splat(f64::NAN))
+        let enough = s.le(s.splat(self.least), after.readings_since(s, before));
+        s.select(enough, s.add(median, s.splat(0.0)), s.splat(f64::NAN))
     }
 }
 

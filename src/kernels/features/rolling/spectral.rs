@@ -25,7 +25,8 @@
 //! one by one, 1.6 times slower at 16 rows. Rejected: the last band as what is left of the sum of squares (Parseval), which loses the
 //! digits of a band that holds little of the energy.
 //!
-//! The first rows of a series, with windows shorter than `w`: one transform each (realfft).
+//! The first rows of a series, with windows shorter than `w`: one transform each (realfft). By the definition, eight bins in the
+//! lanes, windows of up to 64 rows took as long.
 
 use std::f64::consts::TAU;
 use std::ops::Range;
@@ -44,10 +45,6 @@ const RESTART_TIMES_ROWS: f64 = 2e7;
 
 /// Plans of transforms up to this length are kept for the next column; all plans together grow with its square.
 const PLANS_KEPT: usize = 512;
-
-/// Windows up to this many rows, at the start of a series, are transformed by the definition: the second half as fast again as by
-/// plans of such lengths, many of them prime.
-const DIRECT_MAX: usize = 64;
 
 /// Rows that a bin takes in between its load and its store.
 const BLOCK: usize = 4;
@@ -104,75 +101,25 @@ pub struct Stage<'a> {
     short: Vec<Short>,
     spectrum: Spectrum,
     y: Vec<f64>,
-    powers: Vec<f64>,
     scratch: Scratch,
 }
 
 /// What the transforms of one length less than `w` share.
 struct Short {
-    way: Way,
+    plan: Plan,
     of_band: Vec<Range<usize>>,
 }
 
-enum Way {
-    /// By the definition, with the `cos` and `sin` of `2 pi k / m` of eight bins together, from bin 1 on.
-    Direct(Vec<Bin>),
-    Fast(Plan),
-}
-
 impl Short {
-    fn new(bands: &Bands, m: usize) -> Self {
-        let way = if m <= DIRECT_MAX {
-            let angle = |k: usize| TAU * k as f64 / m as f64;
-            let bins = (1..=m / 2).step_by(LANES).map(|first| Bin {
-                re: Lanes(std::array::from_fn(|j| angle(first + j).cos())),
-                im: Lanes(std::array::from_fn(|j| angle(first + j).sin())),
-            });
-            Way::Direct(bins.collect())
-        } else {
-            Way::Fast(spectrum::plan(m))
-        };
-        Self { way, of_band: bands.bins(m) }
-    }
-}
-
-/// The powers of bins `1..` of a short window, eight bins in the lanes; with the last, bins that it does not have.
-struct Direct<'a> {
-    turns: &'a [Bin],
-    /// about the mean
-    y: &'a [f64],
-    powers: &'a mut Vec<f64>,
-}
-
-impl Kernel for Direct<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run<S: Simd>(self, s: S) {
-        let Self { turns, y, powers } = self;
-        let m = y.len();
-        powers.clear();
-        powers.resize(1 + LANES * turns.len(), 0.0);
-        for (b, turn) in turns.iter().enumerate() {
-            let (cos, sin) = (s.load(&turn.re), s.load(&turn.im));
-            let (mut c, mut d) = (cos, sin);
-            let (mut re, mut im) = (s.splat(y[0]), s.splat(0.0));
-            // rows i and m - i turn by the same angle, forth and back
-            for i in 1..=m / 2 {
-                let (a, b) = if 2 * i == m { (y[i], 0.0) } else { (y[i] + y[m - i], y[i] - y[m - i]) };
-                re = s.add(re, s.mul(s.splat(a), c));
-                im = s.add(im, s.mul(s.splat(b), d));
-                (c, d) = (s.sub(s.mul(c, cos), s.mul(d, sin)), s.add(s.mul(c, sin), s.mul(d, cos)));
-            }
-            s.store_at(power(s, re, im), powers, 1 + LANES * b);
-        }
+    fn new(bands: &Bands, rows: usize) -> Self {
+        Self { plan: spectrum::plan(rows), of_band: bands.bins(rows) }
     }
 }
 
 impl<'a> Stage<'a> {
     pub fn new(tables: &'a Tables, min_samples: usize) -> Self {
         let (spectrum, scratch) = (Spectrum::default(), Scratch::default());
-        Self { tables, min_samples, short: Vec::new(), spectrum, y: Vec::new(), powers: Vec::new(), scratch }
+        Self { tables, min_samples, short: Vec::new(), spectrum, y: Vec::new(), scratch }
     }
 
     /// Writes each band's energies to the buffer of its place.
@@ -204,7 +151,7 @@ impl<'a> Stage<'a> {
             }
             let bands = &self.tables.bands;
             let long;
-            let Short { way, of_band } = if m <= PLANS_KEPT {
+            let Short { plan, of_band } = if m <= PLANS_KEPT {
                 while self.short.len() < m {
                     self.short.push(Short::new(bands, self.short.len() + 1));
                 }
@@ -216,13 +163,7 @@ impl<'a> Stage<'a> {
             self.y.clear();
             self.y.extend(&tile.x[..m]);
             let centred = spectrum::centre(&mut self.y, 1);
-            let powers = match way {
-                Way::Direct(turns) => {
-                    dispatch(Direct { turns, y: &self.y, powers: &mut self.powers });
-                    &self.powers
-                }
-                Way::Fast(plan) => self.spectrum.of_centred(&mut self.y, plan),
-            };
+            let powers = self.spectrum.of_centred(&mut self.y, plan);
             for (out, bins) in outs.iter_mut().zip(of_band) {
                 out[row] = centred.map_or(f64::NAN, |()| spectrum::sum(&powers[bins.clone()], |power| power));
             }
