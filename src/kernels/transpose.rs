@@ -33,20 +33,14 @@ pub fn side_by_side<S: Simd>(s: S, columns: [&[f64]; LANES], out: &mut [Lanes]) 
     }
 }
 
-/// `out[q][j] = x[j * stride + q]`, or `missing` where that is NaN.
+/// `out[q][j] = x[j * stride + q]` for as many rows as `out` has.
 #[inline(always)]
-pub fn interleave<S: Simd>(s: S, x: &[f64], stride: usize, steps: usize, missing: f64, out: &mut Vec<Lanes>) {
-    out.resize(steps, Lanes([0.0; LANES]));
+pub fn interleave<S: Simd>(s: S, x: &[f64], stride: usize, out: &mut [Lanes]) {
     let mut lanes = [x; LANES];
     for (j, lane) in lanes.iter_mut().enumerate() {
         *lane = &x[j * stride..];
     }
     side_by_side(s, lanes, out);
-    let missing = s.splat(missing);
-    for row in out {
-        let v = s.load(row);
-        s.store(s.select(s.eq(v, v), v, missing), row);
-    }
 }
 
 /// `out[j * rows.len() + q] = rows[q][j]`.

@@ -218,6 +218,16 @@ impl Tile<'_> {
         self.x.len() - self.first
     }
 
+    /// How many of `results` windows of `w` rows at the start of each of eight segments may not be full. Without missing rows only
+    /// the first windows of a series are not, and those lie in the first segment.
+    fn windows_with_gaps(&self, w: usize, results: usize) -> usize {
+        match (self.missing, self.at_start) {
+            (true, _) => results,
+            (false, true) => (w - 1).saturating_sub(self.first).min(results),
+            (false, false) => 0,
+        }
+    }
+
     fn window_start(&self, t: usize) -> usize {
         match self.frame {
             Frame::Rows(w) => (t + 1).saturating_sub(w),

@@ -318,11 +318,9 @@ struct Suffix {
 impl Shared {
     fn new(w: usize) -> Self {
         let block = [Lanes::default(); ONE_PASS_MAX];
-        let mut central = each!(Central::<f64>::default(), _v => [0.0; SHARED_ROWS]);
-        central.scale.fill(1.0);
         Self {
             w,
-            central,
+            central: each!(Central::<f64>::default(), _v => [0.0; SHARED_ROWS]),
             full: false,
             left: block,
             right: block,
@@ -459,7 +457,7 @@ impl Shared {
         let (mean, m2) = (s.load_at(&sums.mean, at), s.load_at(&sums.m2, at));
         let mut fits = s.keep(s.le(s.abs(mean), s.splat(f64::MAX)), s.splat(1.0));
         if ORDER >= 2 {
-            fits = s.keep(s.le(m2, s.splat(HUGE)), s.keep(s.le(s.splat(TINY), m2), fits));
+            fits = s.mul(fits, in_range(s, m2));
         }
         let fits = s.all(s.eq(fits, s.splat(1.0)));
         // mostly there is nothing to do
@@ -643,6 +641,12 @@ fn about_mean<S: Arithmetic>(s: S, n: S::V, per_n: S::V, sums: Power<S::V>) -> C
     Central { n, mean: shift, m2, m3, m4, sxp, spp, scale: s.splat(1.0) }
 }
 
+/// 1 where fourth powers stay in the range of `f64`, else 0.
+#[inline(always)]
+fn in_range<S: Simd>(s: S, m2: S::V) -> S::V {
+    s.keep(s.le(m2, s.splat(HUGE)), s.keep(s.le(s.splat(TINY), m2), s.splat(1.0)))
+}
+
 /// Computes the lanes again whose values are too large or too small for plain fourth powers.
 #[inline(always)]
 fn rescue<S: Simd, const ORDER: u8, const SLOPE: bool>(
@@ -657,8 +661,7 @@ fn rescue<S: Simd, const ORDER: u8, const SLOPE: bool>(
         let present = s.keep(s.lt(zero, central.n), one);
         s.select(s.le(s.abs(central.mean), s.splat(f64::MAX)), zero, present)
     } else {
-        let (tiny, huge) = (s.splat(TINY), s.splat(HUGE));
-        let fits = s.keep(s.le(central.m2, huge), s.keep(s.le(tiny, central.m2), one));
+        let fits = in_range(s, central.m2);
         if s.all(s.eq(fits, one)) {
             return;
         }

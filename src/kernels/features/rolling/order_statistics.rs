@@ -18,10 +18,10 @@
 //! start of the k nearest. Cost: O(log w) comparisons and w/3 moved values per row.
 
 use super::ranked_blocks::RankedBlocks;
-use super::shared_windows::{self, Filling, Gap, SharedWindows};
+use super::shared_windows::{self, Gap, SharedWindows, fill};
 use super::{Frame, PAD, Statistic, Tile, size_buffers};
 use crate::kernels::simd::{Kernel, LANES, Lanes, Simd, dispatch};
-use crate::kernels::transpose::{deinterleave, segment, side_by_side};
+use crate::kernels::transpose::{deinterleave, interleave, segment};
 
 /// Windows up to this many rows are sorted in lanes; above, one row costs less in a sorted array.
 const LANES_MAX: usize = 160;
@@ -157,11 +157,7 @@ impl Kernel for SortedLanes<'_> {
         // at step q row q of a lane leaves and row q + w enters
         let Scratch { rows, gaps, window, median: medians, mad: mads } = scratch;
         rows.resize(steps + w, Lanes::default());
-        let mut lanes = [tile.padded; LANES];
-        for (j, lane) in lanes.iter_mut().enumerate() {
-            *lane = &tile.padded[PAD + tile.first - w + j * steps..];
-        }
-        side_by_side(s, lanes, rows);
+        interleave(s, &tile.padded[PAD + tile.first - w..], steps, rows);
         window.clear();
         window.resize(w + 1, Lanes([f64::INFINITY; LANES]));
         medians.resize(steps, Lanes::default());
@@ -170,14 +166,9 @@ impl Kernel for SortedLanes<'_> {
         let nothing = s.splat(f64::NAN);
         let full = s.splat(w as f64);
         let least = s.splat(tile.min_samples as f64);
-        // without missing rows only the first windows of a series are not full, and those lie in the first lane
-        let counted = match (tile.missing, tile.at_start) {
-            (true, _) => steps,
-            (false, true) => (w - 1).saturating_sub(tile.first).min(steps),
-            (false, false) => 0,
-        };
+        let counted = tile.windows_with_gaps(w, steps);
         gaps.resize(if counted > 0 { counted + w } else { 0 }, Gap::default());
-        Filling::new(s).fill(s, rows, gaps);
+        fill(s, rows, gaps, 0..steps + w);
         // windows that reach past the end of the column are computed and not used
         for row in &rows[1..w] {
             replace(s, window, infinity, s.load(row));

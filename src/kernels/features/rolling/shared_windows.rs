@@ -14,10 +14,12 @@
 //! w = 64 (AVX-512). Rows are laid side by side and results apart in whole squares: what the compiler makes of loops over the
 //! rest took a third of the time.
 
+use std::ops::Range;
+
 use super::order_statistics::middle;
 use super::{PAD, Tile};
 use crate::kernels::simd::{Kernel, LANES, Lanes, Simd, dispatch};
-use crate::kernels::transpose::{deinterleave_eight, segment, side_by_side};
+use crate::kernels::transpose::{deinterleave_eight, interleave, segment};
 
 /// Whether windows of `w` rows are worth it. The smallest group is of eight windows, which have half of their readings in common;
 /// from some length on ranks cost less (`ranked_blocks`), and sooner where vectors are put together from small registers.
@@ -106,29 +108,17 @@ impl<const ODD: usize> Kernel for Medians<'_, ODD> {
         out.resize((LANES - 1) * steps + results, 0.0);
         // window q holds the rows q + 1 to q + w of its lane
         rows.resize(w.next_multiple_of(LANES) + results, Lanes::default());
-        // without missing rows only the first windows of a series are not full, and those lie in the first lane
-        let with_gaps = match (tile.missing, tile.at_start) {
-            (true, _) => results,
-            (false, true) => (w - 1).saturating_sub(tile.first).next_multiple_of(group).min(results),
-            (false, false) => 0,
-        };
+        let with_gaps = tile.windows_with_gaps(w, results).next_multiple_of(group);
         gaps.resize(if with_gaps > 0 { with_gaps + w } else { 0 }, Gap::default());
         // what the group shares, then its halves one below the other
         lists.resize(w / 2 + ODD + 1 + 2 * group, Lanes::default());
         spare.resize(2 * group, Lanes::default());
-        let mut filling = Filling::new(s);
         let mut ready = 0;
         for first in (0..results).step_by(group) {
             if ready < first + group + w {
                 let new = ready..(first + group + w).next_multiple_of(SOME).min(rows.len());
-                let mut lanes = [tile.padded; LANES];
-                for (j, lane) in lanes.iter_mut().enumerate() {
-                    *lane = &tile.padded[PAD + tile.first - w + j * steps + ready..];
-                }
-                side_by_side(s, lanes, &mut rows[new.clone()]);
-                if let Some(gaps) = gaps.get_mut(ready..) {
-                    filling.fill(s, &mut rows[new.clone()], gaps);
-                }
+                interleave(s, &tile.padded[PAD + tile.first - w + ready..], steps, &mut rows[new.clone()]);
+                fill(s, rows, gaps, new.clone());
                 ready = new.end;
             }
             let mut of = Windows { rows, gaps, w, least: tile.min_samples as f64, out, steps };
@@ -144,32 +134,24 @@ impl<const ODD: usize> Kernel for Medians<'_, ODD> {
 /// Rows that are laid side by side at once, a multiple of eight: those of a group come from the first-level cache then.
 const SOME: usize = 64;
 
-/// What the missing readings so far have left.
-pub struct Filling<V> {
-    count: V,
-    next: V,
-}
-
-impl<V: Copy> Filling<V> {
-    #[inline(always)]
-    pub fn new<S: Simd<V = V>>(s: S) -> Self {
-        Self { count: s.splat(0.0), next: s.splat(f64::INFINITY) }
-    }
-
-    /// Makes missing readings infinite, in turn, and notes them row by row.
-    #[inline(always)]
-    pub fn fill<S: Simd<V = V>>(&mut self, s: S, rows: &mut [Lanes], gaps: &mut [Gap]) {
-        let (zero, one) = (s.splat(0.0), s.splat(1.0));
-        let Self { count, next } = self;
-        for (row, gap) in rows.iter_mut().zip(gaps) {
-            let v = s.load(row);
-            let present = s.eq(v, v);
-            s.store(s.select(present, v, *next), row);
-            *count = s.add(*count, s.keep(present, one));
-            *next = s.select(present, *next, s.sub(zero, *next));
-            s.store(*count, &mut gap.present);
-            s.store(*next, &mut gap.next);
-        }
+/// Makes the missing readings of the rows `new`, of as many as have gaps noted, infinite, in turn, and notes them row by row; the
+/// rows before are done.
+#[inline(always)]
+pub fn fill<S: Simd>(s: S, rows: &mut [Lanes], gaps: &mut [Gap], new: Range<usize>) {
+    let (zero, one) = (s.splat(0.0), s.splat(1.0));
+    let (done, gaps) = gaps.split_at_mut(new.start.min(gaps.len()));
+    let (mut count, mut next) = match done.last() {
+        Some(gap) => (s.load(&gap.present), s.load(&gap.next)),
+        None => (zero, s.splat(f64::INFINITY)),
+    };
+    for (row, gap) in rows[new].iter_mut().zip(gaps) {
+        let v = s.load(row);
+        let present = s.eq(v, v);
+        s.store(s.select(present, v, next), row);
+        count = s.add(count, s.keep(present, one));
+        next = s.select(present, next, s.sub(zero, next));
+        s.store(count, &mut gap.present);
+        s.store(next, &mut gap.next);
     }
 }
 

@@ -217,7 +217,8 @@ impl Kernel for Sliding<'_> {
                 }
                 x = padded;
             }
-            interleave(s, x, w, 2 * w - 1, f64::NAN, rows);
+            rows.resize(2 * w - 1, Lanes::default());
+            interleave(s, x, w, rows);
             let missing = tile.missing && rows.iter().any(|row| row.iter().any(|v| v.is_nan()));
             let stretch = Stretch { tables, w, rows, missing, min_samples };
             stretch.run(s, readings, presence, energies);
