@@ -26,6 +26,8 @@ use crate::kernels::transpose::{deinterleave, interleave, segment};
 /// Windows up to this many rows are sorted in lanes; above, one row costs less in a sorted array.
 const LANES_MAX: usize = 160;
 const _: () = assert!(LANES_MAX <= PAD);
+/// Vectors of +inf behind a sorted window, for what looks further.
+const BEHIND: usize = 2;
 /// A normal distribution's standard deviation in units of its MAD, `1 / Phi^-1(3/4)`, with the digits that ACM uses.
 const NORMAL: f64 = 1.4826;
 
@@ -159,7 +161,7 @@ impl Kernel for SortedLanes<'_> {
         rows.resize(steps + w, Lanes::default());
         interleave(s, &tile.padded[PAD + tile.first - w..], steps, rows);
         window.clear();
-        window.resize(w + 1, Lanes([f64::INFINITY; LANES]));
+        window.resize(w + BEHIND, Lanes([f64::INFINITY; LANES]));
         medians.resize(steps, Lanes::default());
         mads.resize(if want_mad { steps } else { 0 }, Lanes::default());
         let infinity = s.splat(f64::INFINITY);
@@ -171,11 +173,11 @@ impl Kernel for SortedLanes<'_> {
         fill(s, rows, gaps, 0..steps + w);
         // windows that reach past the end of the column are computed and not used
         for row in &rows[1..w] {
-            replace(s, window, infinity, s.load(row));
+            replace(s, &mut window[..=w], infinity, s.load(row));
         }
         for q in 0..steps {
             let old = if q == 0 { infinity } else { s.load(&rows[q]) };
-            replace(s, window, old, s.load(&rows[q + w]));
+            replace(s, &mut window[..=w], old, s.load(&rows[q + w]));
             let count = if q < counted { gaps[q + w].readings_since(s, &gaps[q]) } else { full };
             if s.all(s.eq(count, full)) {
                 let middle = middle(s, s.load(&window[(w - 1) / 2]), s.load(&window[w / 2]));
@@ -288,18 +290,26 @@ fn mad_of_some<S: Simd>(s: S, window: &[Lanes], w: usize, count: S::V, median: S
         most = most.max(n as usize / 2 + 1);
     }
     let (mut lower, mut upper) = (median, median);
-    for k in least.max(1)..=most.min(w) {
-        let mut nearest = s.splat(f64::INFINITY);
-        for (first, last) in window[..=w - k].iter().zip(&window[k - 1..]) {
+    // three at a time: they share the distances
+    for k in (least.max(1)..=most.min(w)).step_by(3) {
+        let mut nearest = [s.splat(f64::INFINITY); 3];
+        let [mut above, mut next] = [k - 1, k].map(|i| s.sub(s.load(&window[i]), median));
+        for (first, last) in window[..=w - k].iter().zip(&window[k + 1..]) {
             let below = s.sub(median, s.load(first));
-            nearest = s.min(nearest, s.max(below, s.sub(s.load(last), median)));
+            let last = s.sub(s.load(last), median);
+            nearest[0] = s.min(nearest[0], s.max(below, above));
+            nearest[1] = s.min(nearest[1], s.max(below, next));
+            nearest[2] = s.min(nearest[2], s.max(below, last));
+            (above, next) = (next, last);
         }
-        let twice = s.splat(2.0 * k as f64);
-        // n in {2k-1, 2k} has its lower middle at k; n in {2k-2, 2k-1} its upper one
-        let is_lower = s.le(s.abs(s.sub(s.sub(twice, s.splat(0.5)), count)), s.splat(0.5));
-        let is_upper = s.le(s.abs(s.sub(s.sub(twice, s.splat(1.5)), count)), s.splat(0.5));
-        lower = s.select(is_lower, nearest, lower);
-        upper = s.select(is_upper, nearest, upper);
+        for (k, nearest) in (k..).zip(nearest) {
+            let twice = s.splat(2.0 * k as f64);
+            // n in {2k-1, 2k} has its lower middle at k; n in {2k-2, 2k-1} its upper one
+            let is_lower = s.le(s.abs(s.sub(s.sub(twice, s.splat(0.5)), count)), s.splat(0.5));
+            let is_upper = s.le(s.abs(s.sub(s.sub(twice, s.splat(1.5)), count)), s.splat(0.5));
+            lower = s.select(is_lower, nearest, lower);
+            upper = s.select(is_upper, nearest, upper);
+        }
     }
     middle(s, lower, upper)
 }

@@ -15,7 +15,7 @@
 
 use super::Tile;
 use super::order_statistics::middle;
-use crate::kernels::simd::{Kernel, LANES, Lanes, Simd, dispatch};
+use crate::kernels::simd::{Kernel, LANES, Lanes, Simd, dispatch, flat, flat_mut};
 use crate::kernels::transpose::{deinterleave, side_by_side};
 
 /// Computes the medians of one tile after another; the buffers are made once.
@@ -27,11 +27,12 @@ pub struct RankedBlocks {
     blocks: Vec<Lanes>,
     /// the block before them
     before: Vec<f64>,
-    /// each with the block before it: the keys, then the readings in ascending order
+    /// the keys of each with the block before it
     merged: Vec<Lanes>,
-    /// The rank of each row of the left blocks, then of the right ones. When a window has slid past row i, the ranks of its two
-    /// middle readings take the places of row i of both.
+    /// The rank of each row of the left blocks, then of the right ones.
     ranks: Vec<[u32; LANES]>,
+    /// For each row of the right blocks the ranks of the two middle readings of its window.
+    middles: Vec<[[u32; LANES]; 2]>,
     bitmaps: Bitmaps,
     medians: Vec<f64>,
 }
@@ -56,77 +57,89 @@ impl Kernel for Medians<'_> {
 
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let Self { of: RankedBlocks { last, blocks, before, merged, ranks, bitmaps, medians }, tile, w, out } = self;
+        let Self { of: RankedBlocks { last, blocks, before, merged, ranks, middles, bitmaps, medians }, tile, w, out } =
+            self;
         let x = tile.x;
-        let keys = Keys::new(x, w);
-        let half = w.next_power_of_two();
+        // all lanes are in use, where there are enough rows
+        let groups = (x.len() / (LANES * w)).max(1);
+        let b = x.len().div_ceil(LANES * groups).max(w);
+        let keys = Keys::new(x, b);
+        let half = b.next_power_of_two();
         last.clear();
-        last.extend(&x[x.len() / w * w..]);
-        last.resize(2 * w, f64::NAN);
+        last.extend(&x[x.len() / b * b..]);
+        last.resize(2 * b, f64::NAN);
         before.clear();
-        before.resize(w, f64::INFINITY);
+        before.resize(b, f64::INFINITY);
         merged.resize(2 * half, Lanes([f64::INFINITY; LANES]));
-        ranks.resize(2 * w, [0; LANES]);
-        bitmaps.resize(w);
-        medians.resize(LANES * w, 0.0);
-        let count = x.len().div_ceil(w);
+        ranks.resize(2 * b, [0; LANES]);
+        middles.resize(b, [[0; LANES]; 2]);
+        bitmaps.resize(b);
+        medians.resize(LANES * b, 0.0);
+        let count = x.len().div_ceil(b);
         for first in (0..count).step_by(LANES) {
             let block = |lane: usize| {
-                let begin = (first + lane) * w;
-                x.get(begin..begin + w).unwrap_or(if begin < x.len() { &last[..w] } else { &last[w..] })
+                let begin = (first + lane) * b;
+                x.get(begin..begin + b).unwrap_or(if begin < x.len() { &last[..b] } else { &last[b..] })
             };
             blocks.resize(half, Lanes([0.0; LANES]));
-            side_by_side(s, std::array::from_fn(block), &mut blocks[..w]);
-            for (i, row) in blocks[..w].iter_mut().enumerate() {
-                *row = Lanes(row.0.map(|v| keys.of(v, i)));
+            side_by_side(s, std::array::from_fn(block), &mut blocks[..b]);
+            for (i, v) in flat_mut(&mut blocks[..b]).iter_mut().enumerate() {
+                *v = keys.of(*v, i / LANES);
             }
-            blocks[w..].fill(Lanes([f64::INFINITY; LANES]));
-            sort(s, blocks, w);
+            blocks[b..].fill(Lanes([f64::INFINITY; LANES]));
+            sort(s, blocks, b);
             // left blocks end and right ones begin in the middle, so that all padding lies outside
-            merged[..half - w].fill(Lanes([f64::NEG_INFINITY; LANES]));
-            for ((row, block), before) in merged[half - w..half].iter_mut().zip(&*blocks).zip(before.iter_mut()) {
-                *row = Lanes(std::array::from_fn(|lane| if lane == 0 { *before } else { block[lane - 1] }));
+            merged[..half - b].fill(Lanes([f64::NEG_INFINITY; LANES]));
+            // every block one lane on: one number on in memory
+            flat_mut(&mut merged[half - b..half])[1..].copy_from_slice(&flat(&blocks[..b])[..LANES * b - 1]);
+            for ((row, block), before) in merged[half - b..half].iter_mut().zip(&*blocks).zip(before.iter_mut()) {
+                row[0] = *before;
                 *before = block[LANES - 1];
             }
-            for (row, block) in merged[half..].iter_mut().zip(&*blocks) {
-                *row = Lanes(block.0.map(|key| keys.behind(key)));
+            for (to, key) in flat_mut(&mut merged[half..]).iter_mut().zip(flat(blocks)) {
+                *to = keys.behind(*key);
             }
-            merge(s, merged, half - w..half + w);
-            let values = &mut merged[half - w..half + w];
-            let reading = |lane: usize, row: u32| x[(first + lane) * w + row as usize - w];
-            let totals = rank(s, values, ranks, bitmaps, &keys, reading);
-            bitmaps.bits.fill(0);
-            for &rank in ranks[..w].as_flattened() {
-                bitmaps.set(rank as usize);
-            }
-            let mut windows: [Window; LANES] =
-                std::array::from_fn(|lane| Window::new(bitmaps, lane, totals[lane], 2 * w));
+            merge(s, merged, half - b..half + b);
+            let merged = &mut merged[half - b..half + b];
+            let reading = |lane: usize, row: usize| {
+                x.get(((first + lane) * b + row).wrapping_sub(b)).copied().unwrap_or(f64::NAN)
+            };
+            let totals = rank(merged, w, ranks, bitmaps, &keys, reading);
+            let mut windows: [Window; LANES] = std::array::from_fn(|lane| {
+                // what comes after the last row changes no result
+                let behind = ((first + lane + 1) * b).saturating_sub(x.len());
+                let complete = totals[lane] + if behind < w / 4 { behind } else { 0 } == 2 * b;
+                Window::new(bitmaps, lane, totals[lane], complete)
+            });
             let mut lane = 0;
             // the first window of a series is never complete
             for alike in windows[..LANES.min(count - first)].chunk_by_mut(|a, b| a.complete == b.complete) {
-                let (fours, rest) = alike.as_chunks_mut::<4>();
-                for windows in fours {
-                    slide(windows, &mut lane, ranks, bitmaps, tile.min_samples);
-                }
-                let (twos, rest) = rest.as_chunks_mut::<2>();
-                for windows in twos {
-                    slide(windows, &mut lane, ranks, bitmaps, tile.min_samples);
-                }
-                for window in rest.as_chunks_mut::<1>().0 {
-                    slide(window, &mut lane, ranks, bitmaps, tile.min_samples);
+                for windows in alike.chunks_mut(4) {
+                    match windows {
+                        [a, b, c, d] => slide([a, b, c, d], lane, w, ranks, bitmaps, tile.min_samples, middles),
+                        [a, b, c] => slide([a, b, c], lane, w, ranks, bitmaps, tile.min_samples, middles),
+                        [a, b] => slide([a, b], lane, w, ranks, bitmaps, tile.min_samples, middles),
+                        [a] => slide([a], lane, w, ranks, bitmaps, tile.min_samples, middles),
+                        _ => unreachable!("one to four windows"),
+                    }
+                    lane += windows.len();
                 }
             }
+            // lanes without a block still hold ranks of the blocks before
             let firsts: [usize; LANES] = std::array::from_fn(|lane| bitmaps.first(lane));
-            let value =
-                |lane: usize, rank: u32| values.get(rank as usize - firsts[lane]).map_or(f64::NAN, |value| value[lane]);
-            for (i, row) in blocks[..w].iter_mut().enumerate() {
-                let lower: [f64; LANES] = std::array::from_fn(|lane| value(lane, ranks[i][lane]));
-                let upper: [f64; LANES] = std::array::from_fn(|lane| value(lane, ranks[w + i][lane]));
+            let value = |lane: usize, rank: u32| {
+                merged
+                    .get((rank as usize).wrapping_sub(firsts[lane]))
+                    .map_or(f64::NAN, |keyed| reading(lane, keys.row(keyed[lane])))
+            };
+            for ([lower, upper], row) in middles.iter().zip(&mut blocks[..b]) {
+                let lower: [f64; LANES] = std::array::from_fn(|lane| value(lane, lower[lane]));
+                let upper: [f64; LANES] = std::array::from_fn(|lane| value(lane, upper[lane]));
                 s.store(middle(s, s.load(&lower), s.load(&upper)), row);
             }
-            deinterleave(s, &blocks[..w], medians);
-            let begin = first * w;
-            let results = begin.max(tile.first)..x.len().min(begin + LANES * w);
+            deinterleave(s, &blocks[..b], medians);
+            let begin = first * b;
+            let results = begin.max(tile.first)..x.len().min(begin + LANES * b);
             if !results.is_empty() {
                 out[results.start - tile.first..results.end - tile.first]
                     .copy_from_slice(&medians[results.start - begin..results.end - begin]);
@@ -140,19 +153,20 @@ struct Keys {
     /// The middle one of some readings of the tile: the lowest bits of distances between like numbers are 0, so that none is
     /// lost, and an outlier will not be taken. Results do not depend on it.
     anchor: f64,
-    w: usize,
+    /// Rows of a block.
+    b: usize,
     /// The bits that hold a row of two blocks.
     rows: u64,
 }
 
 impl Keys {
     /// # Panics
-    /// If the window has 2^27 rows or more: eight bitmaps of twice as many ranks must fit 32 bits.
-    fn new(x: &[f64], w: usize) -> Self {
-        assert!(w < 1 << 27, "a window of less than 2^27 rows, got {w}");
+    /// If blocks have 2^27 rows or more: eight bitmaps of twice as many ranks must fit 32 bits.
+    fn new(x: &[f64], b: usize) -> Self {
+        assert!(b < 1 << 27, "a block of less than 2^27 rows, got {b}");
         let mut some: Vec<f64> = x.iter().copied().step_by(x.len().div_ceil(9)).filter(|v| !v.is_nan()).collect();
         some.sort_unstable_by(f64::total_cmp);
-        Self { anchor: some.get(some.len() / 2).copied().unwrap_or(0.0), w, rows: 2 * w.next_power_of_two() as u64 - 1 }
+        Self { anchor: some.get(some.len() / 2).copied().unwrap_or(0.0), b, rows: 2 * b.next_power_of_two() as u64 - 1 }
     }
 
     /// The key of row `i` of a block; missing readings follow all others.
@@ -164,7 +178,7 @@ impl Keys {
     /// The same in the block behind.
     #[inline(always)]
     fn behind(&self, key: f64) -> f64 {
-        if key < f64::INFINITY { f64::from_bits(key.to_bits() + self.w as u64) } else { key }
+        if key < f64::INFINITY { f64::from_bits(key.to_bits() + self.b as u64) } else { key }
     }
 
     /// The bits of a key without its row: monotonic, since subtraction, its limits and cutting digits off are.
@@ -173,9 +187,15 @@ impl Keys {
         (v - self.anchor).clamp(f64::MIN, f64::MAX).to_bits() & !self.rows
     }
 
+    /// Whether two keys differ in nothing but the row.
     #[inline(always)]
-    fn row(&self, key: f64) -> u32 {
-        (key.to_bits() & self.rows) as u32
+    fn alike(&self, a: f64, b: f64) -> bool {
+        (a.to_bits() ^ b.to_bits() <= self.rows) & (b < f64::INFINITY)
+    }
+
+    #[inline(always)]
+    fn row(&self, key: f64) -> usize {
+        (key.to_bits() & self.rows) as usize
     }
 }
 
@@ -303,8 +323,8 @@ struct Bitmaps {
 }
 
 impl Bitmaps {
-    fn resize(&mut self, w: usize) {
-        self.words = (GUARD + 2 * w).div_ceil(64) + 3;
+    fn resize(&mut self, b: usize) {
+        self.words = (GUARD + 2 * b).div_ceil(64) + 3;
         self.bits.resize(LANES * self.words, 0);
     }
 
@@ -345,6 +365,27 @@ impl Bitmaps {
         64 * word + self.bits[word].trailing_zeros() as usize
     }
 
+    /// The last rank of the window below `rank`, and the next two above it: mostly all in one word.
+    #[inline(always)]
+    fn around(&self, rank: usize) -> [usize; 3] {
+        let (word, bit) = (rank / 64, rank % 64);
+        let bits = self.bits[word];
+        let (below, above) = (bits & !(!0 << bit), bits & (!1 << bit));
+        let second = above & above.wrapping_sub(1);
+        if below == 0 || second == 0 {
+            return self.around_afar(rank);
+        }
+        let at = 64 * word;
+        [63 - below.leading_zeros(), above.trailing_zeros(), second.trailing_zeros()].map(|bit| at + bit as usize)
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn around_afar(&self, rank: usize) -> [usize; 3] {
+        let above = self.next(rank + 1);
+        [self.previous(rank), above, self.next(above + 1)]
+    }
+
     /// The last rank of the window below `rank`.
     #[inline(always)]
     fn previous(&self, rank: usize) -> usize {
@@ -364,47 +405,56 @@ impl Bitmaps {
     }
 }
 
-/// Puts readings in the place of their merged keys, and writes their ranks. Says how many each lane has.
+/// Writes the ranks of merged keys, and the bitmaps of the last `w` rows of the left blocks. Says how many readings each lane has.
 #[inline(always)]
-fn rank<S: Simd>(
-    s: S,
+fn rank(
     merged: &mut [Lanes],
+    w: usize,
     ranks: &mut [[u32; LANES]],
-    bitmaps: &Bitmaps,
+    bitmaps: &mut Bitmaps,
     keys: &Keys,
-    reading: impl Fn(usize, u32) -> f64,
+    reading: impl Fn(usize, usize) -> f64,
 ) -> [usize; LANES] {
-    ranks.fill(std::array::from_fn(|lane| bitmaps.missing(lane) as u32));
+    let b = merged.len() / 2;
+    let within = |row: usize| row.wrapping_sub(b - w) < w;
+    bitmaps.bits.fill(0);
     let first: [usize; LANES] = std::array::from_fn(|lane| bitmaps.first(lane));
-    let mut totals = [0; LANES];
-    for (rank, values) in merged.iter_mut().enumerate() {
-        for (lane, value) in values.iter_mut().enumerate() {
-            if *value < f64::INFINITY {
-                let row = keys.row(*value);
-                *value = reading(lane, row);
-                ranks[row as usize][lane] = (first[lane] + rank) as u32;
-                totals[lane] += 1;
+    ranks.fill(std::array::from_fn(|lane| bitmaps.missing(lane) as u32));
+    let totals: [usize; LANES] = std::array::from_fn(|lane| merged.partition_point(|row| row[lane] < f64::INFINITY));
+    for (word, merged) in merged.chunks(64).enumerate() {
+        for lane in 0..LANES {
+            let from = 64 * word;
+            let present = totals[lane].saturating_sub(from).min(merged.len());
+            let mut left = 0;
+            for (bit, row) in merged[..present].iter().enumerate() {
+                let row = keys.row(row[lane]);
+                left |= u64::from(within(row)) << bit;
+                ranks[row][lane] = (first[lane] + from + bit) as u32;
             }
+            bitmaps.bits[first[lane] / 64 + word] = left;
         }
     }
-    let mut unsorted = 0;
-    for (this, next) in merged.iter().zip(&merged[1..]) {
-        unsorted |= s.bits(s.lt(s.load(next), s.load(this)));
-    }
-    for lane in (0..LANES).filter(|lane| unsorted & 1 << lane != 0) {
-        let mut rows = vec![0; totals[lane]];
-        for (row, ranks) in (0..).zip(&*ranks) {
-            if let Some(at) = rows.get_mut(ranks[lane] as usize - first[lane]) {
-                *at = row;
-            }
+    let all = flat(merged);
+    let alike = all.iter().zip(&all[LANES..]).fold(false, |any, (a, b)| any | keys.alike(*a, *b));
+    for lane in (0..LANES).filter(|_| alike) {
+        let reading = |row: usize| reading(lane, row);
+        let pairs = || merged[..totals[lane]].windows(2).map(|pair| [pair[0][lane], pair[1][lane]]);
+        let sorted = |[a, b]: [f64; 2]| !keys.alike(a, b) || reading(keys.row(a)) <= reading(keys.row(b));
+        if pairs().all(sorted) {
+            continue;
         }
-        let reading = |row: u32| reading(lane, row);
+        let mut rows: Vec<usize> = merged[..totals[lane]].iter().map(|row| keys.row(row[lane])).collect();
         for equal in rows.chunk_by_mut(|a, b| keys.coarse(reading(*a)) == keys.coarse(reading(*b))) {
             equal.sort_unstable_by(|a, b| reading(*a).total_cmp(&reading(*b)));
         }
-        for (rank, row) in rows.into_iter().enumerate() {
-            merged[rank][lane] = reading(row);
-            ranks[row as usize][lane] = (first[lane] + rank) as u32;
+        for (i, row) in rows.into_iter().enumerate() {
+            merged[i][lane] = f64::from_bits(keys.coarse(reading(row)) | row as u64);
+            let rank = first[lane] + i;
+            ranks[row][lane] = rank as u32;
+            bitmaps.clear(rank);
+            if within(row) {
+                bitmaps.set(rank);
+            }
         }
     }
     totals
@@ -424,8 +474,8 @@ struct Window {
 }
 
 impl Window {
-    /// The window is the left block, whose bits are set, of two blocks with `total` readings in `rows` rows.
-    fn new(bitmaps: &mut Bitmaps, lane: usize, total: usize, rows: usize) -> Self {
+    /// The window whose bits are set, of two blocks with `total` readings.
+    fn new(bitmaps: &mut Bitmaps, lane: usize, total: usize, complete: bool) -> Self {
         let (first, missing) = (bitmaps.first(lane), bitmaps.missing(lane));
         let bits = &mut bitmaps.bits;
         bits[missing / 64] = 0;
@@ -444,7 +494,7 @@ impl Window {
             at = bitmaps.next(at + 1);
             below += 1;
         }
-        Self { complete: total == rows, count, at, below, missing }
+        Self { complete, count, at, below, missing }
     }
 
     /// Row `old` leaves and row `new` enters, given by their ranks; the ranks of the two middle readings. One row moves the middle
@@ -474,12 +524,15 @@ impl Window {
         let (old, new, at) = (old as usize, new as usize, self.at);
         bitmaps.clear(old);
         bitmaps.set(new);
-        let (beneath, above) = (bitmaps.previous(at), bitmaps.next(at + 1));
+        let [beneath, above, second] = bitmaps.around(at);
+        let (higher, lower) = (new > at, new < at);
         // the one that leaves may be the middle one
-        self.at = if old <= at && new > at { above } else { at };
-        self.at = if old >= at && new < at { beneath } else { self.at };
-        let upper = if even { bitmaps.next(self.at + 1) } else { self.at };
-        (self.at as u32, upper as u32)
+        self.at = if (old <= at) & higher { above } else { at };
+        self.at = if (old >= at) & lower { beneath } else { self.at };
+        let mut upper = above;
+        upper = if (old <= at) & higher { second } else { upper };
+        upper = if (old > at) & lower { at } else { upper };
+        (self.at as u32, if even { upper } else { self.at } as u32)
     }
 }
 
@@ -488,28 +541,28 @@ fn lower_middle(count: usize) -> usize {
     count.saturating_sub(1) / 2
 }
 
-/// Windows, from that of lane `lane` on, slide over the right blocks, all at the same time: one row waits for the row before,
-/// but not for another window. They are all complete or none.
+/// Windows of `w` rows, from that of lane `lane` on, slide over the right blocks, all at the same time: one row waits for the row
+/// before, but not for another window. They are all complete or none.
 #[inline(always)]
 fn slide<const N: usize>(
-    windows: &mut [Window; N],
-    lane: &mut usize,
-    ranks: &mut [[u32; LANES]],
+    mut windows: [&mut Window; N],
+    lane: usize,
+    w: usize,
+    ranks: &[[u32; LANES]],
     bitmaps: &mut Bitmaps,
     min_samples: usize,
+    middles: &mut [[[u32; LANES]; 2]],
 ) {
-    let w = ranks.len() / 2;
-    let (left, right) = ranks.split_at_mut(w);
+    let b = middles.len();
     let even = w.is_multiple_of(2);
     let complete = windows[0].complete;
-    for (left, right) in left.iter_mut().zip(right) {
-        for (j, window) in (*lane..).zip(&mut *windows) {
-            (left[j], right[j]) = if complete {
-                window.step_complete(bitmaps, left[j], right[j], even)
+    for ((old, new), [lower, upper]) in ranks[b - w..].iter().zip(&ranks[b..]).zip(middles) {
+        for (j, window) in (lane..).zip(&mut windows) {
+            (lower[j], upper[j]) = if complete {
+                window.step_complete(bitmaps, old[j], new[j], even)
             } else {
-                window.step(bitmaps, left[j], right[j], min_samples)
+                window.step(bitmaps, old[j], new[j], min_samples)
             };
         }
     }
-    *lane += N;
 }
