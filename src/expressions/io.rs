@@ -134,11 +134,8 @@ where
                 *to = from.into();
             }
             if let Some(validity) = chunk.validity().filter(|validity| validity.unset_bits() > 0) {
-                for (to, present) in to.iter_mut().zip(validity.iter().skip(skip)) {
-                    if !present {
-                        *to = f64::NAN;
-                    }
-                }
+                let missing = !&validity.clone().sliced(skip, rows);
+                missing.true_idx_iter().for_each(|row| to[row] = f64::NAN);
             }
             finite = finite && all_finite(to);
             done += rows;

@@ -178,7 +178,7 @@ fn many_columns_are_the_single_ones_to_the_bit() {
             let y: Vec<&Vec<f64>> = columns[ys].iter().collect();
             let lags = [0, 1, 5];
             let mut out = vec![Some(Vec::new()); x.len() * y.len() * lags.len()];
-            Pass::new(w, 2, 600).write((&x, 1), (&y, &lags), |_, _| true, &mut out);
+            Pass::new(w, 2, 600).write((&x, 1), (&y, &lags), &mut out);
             for (k, got) in out.iter().flatten().enumerate() {
                 let (i, j, l) = (k / lags.len() / y.len(), k / lags.len() % y.len(), k % lags.len());
                 // both lagged by 1, so the rows in common begin one later

@@ -6,7 +6,7 @@ use serde::Deserialize;
 
 use crate::expressions::io::{Column, POOL, Results, error, float_of, struct_columns, struct_fields};
 use crate::kernels::features::correlation::matrix;
-use crate::kernels::features::correlation::rolling::{PER_TASK, Pairwise, Pass, Reduce, farthest_lag};
+use crate::kernels::features::correlation::rolling::{Pairwise, Pass, Reduce, farthest_lag};
 use crate::kernels::features::rolling::{Sink, Source};
 use crate::kernels::parallel;
 use crate::kernels::params::{Span, Window, number};
@@ -56,6 +56,9 @@ fn rolling_corr_field(fields: &[Field]) -> PolarsResult<Field> {
     Ok(Field::new(input.name().clone(), DataType::Struct(columns)))
 }
 
+/// Columns that go together against the other one, which is prepared once for them.
+const PER_TASK: usize = 16;
+
 #[polars_expr(output_type_func=rolling_corr_field)]
 fn rolling_corr(inputs: &[Series], kwargs: RollingKwargs) -> PolarsResult<Series> {
     const NAME: &str = "rolling_corr";
@@ -86,7 +89,7 @@ fn rolling_corr(inputs: &[Series], kwargs: RollingKwargs) -> PolarsResult<Series
             let dtype = |column: &Column| float_of_both(&column.dtype(), &other.dtype());
             let mut sinks: Vec<Option<Results>> =
                 members.iter().map(|column| Some(Results::floats(input.len(), &dtype(column)))).collect();
-            pass.write((&[&other], lag), (&members, &[0]), |_, _| true, &mut sinks);
+            pass.write((&[&other], lag), (&members, &[0]), &mut sinks);
             sinks
         },
     );

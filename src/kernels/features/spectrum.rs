@@ -66,6 +66,11 @@ impl Plans {
     }
 }
 
+/// The same, as this thread keeps it.
+pub fn kept_plan(n: usize) -> Plan {
+    PLANS.with_borrow_mut(|plans| plans.get(n))
+}
+
 /// How many rows the plans of this thread hold, and the most they may: for tests.
 pub fn rows_of_kept_plans() -> (usize, usize) {
     (PLANS.with_borrow(|plans| plans.by_rows.keys().sum()), ROWS_KEPT)
@@ -86,7 +91,7 @@ impl Spectrum {
         let n = x.len();
         let least = min_samples.unwrap_or(n / 2).max(2);
         centre(x, least)?;
-        Some(self.of_centred(x, &PLANS.with_borrow_mut(|plans| plans.get(n))))
+        Some(self.of_centred(x, &kept_plan(n)))
     }
 
     /// The powers of readings about their mean.

@@ -45,8 +45,9 @@ struct Side {
     values: Vec<Row>,
     /// The same rows: 1 where present, else 0.
     present: Vec<Row>,
-    /// Per row, of full windows: sum, and `1 / sqrt(sum of squares about the mean)`, NaN where that cannot be used.
-    sum: Vec<Row>,
+    /// Per row, of full windows: `sum / sqrt(w)`, so that the product of two is what the means take off the sum of products, and
+    /// `1 / sqrt(sum of squares about the mean)`, NaN where that cannot be used.
+    level: Vec<Row>,
     inverse: Vec<Row>,
     /// Per row: 1 where all readings of the window are equal, and where `inverse` is not to be trusted.
     constant: Vec<Row>,
@@ -98,7 +99,7 @@ impl Side {
             }
         }
         self.raw.resize(all, Row::default());
-        for buffer in [&mut self.sum, &mut self.inverse, &mut self.constant, &mut self.bad] {
+        for buffer in [&mut self.level, &mut self.inverse, &mut self.constant, &mut self.bad] {
             buffer.resize(rows, Row::default());
         }
         let blocks = rows.div_ceil(w);
@@ -150,7 +151,7 @@ impl Prepare<'_> {
         let w = tile.w;
         let (zero, one, nan) = (s.splat(0.0), s.splat(1.0), s.splat(f64::NAN));
         let (tiny, huge, kappa) = (s.splat(TINY), s.splat(HUGE), s.splat(tile.kappa));
-        let per_n = s.div(one, s.splat(w as f64));
+        let root = per_root(s, s.splat(w as f64));
         // how many readings in a row are equal, from the first one of the tile on
         let (mut last, mut equal) = (nan, zero);
         let stride = side.columns.len() / LANES;
@@ -213,14 +214,15 @@ impl Prepare<'_> {
                     s.splat(w as f64)
                 };
                 let constant = s.le(count, equal);
-                let mean = s.mul(total, per_n);
-                let spread = s.sub(total_squares, s.mul(total, mean));
-                let ok = usable(s, total, mean, spread, kappa, tiny, huge);
+                let level = s.mul(total, root);
+                let square = s.mul(level, level);
+                let spread = s.sub(total_squares, square);
+                let ok = usable(s, square, spread, kappa, tiny, huge);
                 let inverse = inverse_sqrt(s, spread);
                 let bad = s.select(constant, zero, s.sub(one, s.keep(ok, one)));
                 worst = s.max(worst, bad);
                 let at = b * w + j;
-                s.store(total, &mut side.sum[at]);
+                s.store(level, &mut side.level[at]);
                 s.store(s.select(constant, nan, s.select(ok, inverse, nan)), &mut side.inverse[at]);
                 s.store(s.keep(constant, one), &mut side.constant[at]);
                 s.store(bad, &mut side.bad[at]);
@@ -241,11 +243,17 @@ fn count_equal<S: Simd, const MISSING: bool>(s: S, row: &Row, last: &mut S::V, e
     *last = if MISSING { s.select(present, v, *last) } else { v };
 }
 
-/// Whether a sum of squares about the mean kept its digits.
+/// What sums of `n` numbers are multiplied by for their level.
 #[inline(always)]
-fn usable<S: Simd>(s: S, sum: S::V, mean: S::V, spread: S::V, kappa: S::V, tiny: S::V, huge: S::V) -> S::M {
+fn per_root<S: Simd>(s: S, n: S::V) -> S::V {
+    s.sqrt(s.div(s.splat(1.0), n))
+}
+
+/// Whether a sum of squares about the mean kept its digits; `square` is that of the level.
+#[inline(always)]
+fn usable<S: Simd>(s: S, square: S::V, spread: S::V, kappa: S::V, tiny: S::V, huge: S::V) -> S::M {
     // the comparison with a NaN is false
-    let near = s.keep(s.le(s.mul(sum, mean), s.mul(kappa, spread)), spread);
+    let near = s.keep(s.le(square, s.mul(kappa, spread)), spread);
     s.le(tiny, s.select(s.le(near, huge), near, s.splat(0.0)))
 }
 
@@ -310,8 +318,7 @@ impl Pass {
     }
 
     /// Correlates each of `xs`, lagged by `x_lag`, with each of `ys` at each lag, from row `from` on or from the start of
-    /// its tile: those groups of eight columns that are `wanted`, by their first columns. Each pair's rows come in order,
-    /// some at a time.
+    /// its tile. Each pair's rows come in order, some at a time.
     ///
     /// # Panics
     /// If the lengths of columns differ.
@@ -320,10 +327,9 @@ impl Pass {
         (xs, x_lag): (Members<T>, usize),
         (ys, y_lags): (Members<T>, &[usize]),
         from: usize,
-        wanted: impl Fn(usize, usize) -> bool,
         emit: impl FnMut(Results),
     ) {
-        self.tiles::<T, true>((xs, x_lag), (ys, y_lags), from, wanted, emit);
+        self.tiles::<T, true>((xs, x_lag), (ys, y_lags), from, emit);
     }
 
     /// As [`Pass::run`] over all rows, but for their extremes alone.
@@ -334,10 +340,9 @@ impl Pass {
         &mut self,
         xs: (Members<T>, usize),
         ys: (Members<T>, &[usize]),
-        wanted: impl Fn(usize, usize) -> bool,
         emit: impl FnMut(Results),
     ) {
-        self.tiles::<T, false>(xs, ys, 0, wanted, emit);
+        self.tiles::<T, false>(xs, ys, 0, emit);
     }
 
     /// `ROWS`: every row is kept, else its extremes.
@@ -346,7 +351,6 @@ impl Pass {
         (xs, x_lag): (Members<T>, usize),
         (ys, y_lags): (Members<T>, &[usize]),
         from: usize,
-        wanted: impl Fn(usize, usize) -> bool,
         mut emit: impl FnMut(Results),
     ) {
         let Some(n) = xs.first().map(|x| x.len()) else { return };
@@ -364,9 +368,6 @@ impl Pass {
                 for (y, y_columns) in ys.chunks(LANES).enumerate() {
                     self.y.prepare(tile, y_columns, y_lag);
                     for (x, x_columns) in xs.chunks(LANES).enumerate() {
-                        if !wanted(x * LANES, y * LANES) {
-                            continue;
-                        }
                         let x_in_lanes = y_columns.len() < x_columns.len();
                         let (one, lanes) = if x_in_lanes { (y, x) } else { (x, y) };
                         let members = if x_in_lanes {
@@ -436,12 +437,11 @@ impl Pass {
         &mut self,
         (xs, x_lag): (Members<T>, usize),
         (ys, y_lags): (Members<T>, &[usize]),
-        wanted: impl Fn(usize, usize) -> bool,
         sinks: &mut [Option<K>],
     ) {
         assert_eq!(sinks.len(), xs.len() * ys.len() * y_lags.len(), "a place for each pair and lag");
         let mut columns = Vec::new();
-        self.run((xs, x_lag), (ys, y_lags), 0, wanted, |results| {
+        self.run((xs, x_lag), (ys, y_lags), 0, |results| {
             let rows = results.rows;
             if results.lanes == 1 {
                 columns.clear();
@@ -507,19 +507,17 @@ impl<const N: usize, const ROWS: bool> Kernel for Wide<'_, N, ROWS> {
             if missing_y || lanes.contains(&true) {
                 for k in 0..N {
                     pairs.masked(s, b, rows, k, to);
+                    if !ROWS {
+                        pairs.extremes[k].push(s, &pairs.out[k * pairs.kept..][..rows]);
+                    }
                 }
             } else {
                 pairs.full::<S, N, ROWS>(s, b, rows, to);
                 let bad_y = pairs.y.blocks[b].bad.contains(&true);
                 for k in 0..N {
                     if bad_y || pairs.x.blocks[b].bad[pairs.lane + k] {
-                        pairs.repair(b, rows, k, to);
+                        pairs.repair::<ROWS>(b, rows, k, to);
                     }
-                }
-            }
-            if !ROWS {
-                for k in 0..N {
-                    pairs.extremes[k].push(s, &pairs.out[k * pairs.kept..][..rows]);
                 }
             }
         }
@@ -546,12 +544,13 @@ fn add_products<S: Simd>(s: S, x: &Side, y: &Side, row: usize, lane: usize, sums
 
 /// `N` lanes from `lane` on.
 #[inline(always)]
-fn lanes<const N: usize>(row: &Row, lane: usize) -> [f64; N] {
-    row[lane..lane + N].try_into().expect("as many lanes as are asked for")
+fn lanes<const N: usize>(row: &Row, lane: usize) -> &[f64; N] {
+    row[lane..].first_chunk().expect("as many lanes as are asked for")
 }
 
 impl Pairs<'_> {
-    /// Block `b`, where nothing is missing. Without `ROWS` the results may lie outside of [-1, 1] by their rounding.
+    /// Block `b`, where nothing is missing. Without `ROWS` only the extremes are kept, of results that may lie outside of [-1, 1]
+    /// by their rounding.
     #[inline(always)]
     fn full<S: Simd, const N: usize, const ROWS: bool>(&mut self, s: S, b: usize, rows: usize, to: usize) {
         let (w, zero, lane) = (self.tile.w, s.splat(0.0), self.lane);
@@ -568,24 +567,35 @@ impl Pairs<'_> {
             }
         }
         sums = [zero; N];
+        let mut extremes = self.extremes.map(|extremes| [s.load(&extremes.largest), s.load(&extremes.smallest)]);
         let (one, minus) = (s.splat(1.0), s.splat(-1.0));
         let (x_values, y_values) = (&self.x.values[at + w..][..rows], &self.y.values[at + w..][..rows]);
-        let (x_sum, x_inverse) = (&self.x.sum[b * w..][..rows], &self.x.inverse[b * w..][..rows]);
-        let (y_sum, y_inverse) = (&self.y.sum[b * w..][..rows], &self.y.inverse[b * w..][..rows]);
-        let per_n = s.div(one, s.splat(w as f64));
+        let (x_level, x_inverse) = (&self.x.level[b * w..][..rows], &self.x.inverse[b * w..][..rows]);
+        let (y_level, y_inverse) = (&self.y.level[b * w..][..rows], &self.y.inverse[b * w..][..rows]);
         for j in 0..rows {
             let (x, y) = (lanes::<N>(&x_values[j], lane), s.load(&y_values[j]));
-            let (x_sum, x_inverse) = (lanes::<N>(&x_sum[j], lane), lanes::<N>(&x_inverse[j], lane));
-            let (y_sum, y_inverse) = (s.load(&y_sum[j]), s.load(&y_inverse[j]));
+            let (x_level, x_inverse) = (lanes::<N>(&x_level[j], lane), lanes::<N>(&x_inverse[j], lane));
+            let (y_level, y_inverse) = (s.load(&y_level[j]), s.load(&y_inverse[j]));
             for k in 0..N {
                 sums[k] = s.add(sums[k], s.mul(s.splat(x[k]), y));
                 let left = if j + 1 < w { s.load(&suffix[j + 1][k]) } else { zero };
                 let total = s.add(left, sums[k]);
-                let product = s.sub(total, s.mul(s.mul(s.splat(x_sum[k]), y_sum), per_n));
+                let product = s.sub(total, s.mul(s.splat(x_level[k]), y_level));
                 let r = s.mul(product, s.mul(s.splat(x_inverse[k]), y_inverse));
-                // NaN stays
-                let r = if ROWS { s.add(s.min(one, s.max(minus, r)), zero) } else { r };
-                s.store(r, &mut self.out[k * self.kept + to + j]);
+                if ROWS {
+                    // NaN stays
+                    s.store(s.add(s.min(one, s.max(minus, r)), zero), &mut self.out[k * self.kept + to + j]);
+                } else {
+                    // a NaN changes nothing
+                    let [largest, smallest] = extremes[k];
+                    extremes[k] = [s.max(r, largest), s.min(r, smallest)];
+                }
+            }
+        }
+        if !ROWS {
+            for (own, [largest, smallest]) in self.extremes.iter_mut().zip(extremes) {
+                s.store(largest, &mut own.largest);
+                s.store(smallest, &mut own.smallest);
             }
         }
     }
@@ -615,17 +625,18 @@ impl Pairs<'_> {
                 *total = s.add(if j + 1 < w { s.load(&suffix[j + 1][i]) } else { zero }, *total);
             }
             let [n, sx, sy, sxx, syy, sxy] = total;
-            let per_n = s.div(one, n);
-            let (mean_x, mean_y) = (s.mul(sx, per_n), s.mul(sy, per_n));
-            let (vx, vy) = (s.sub(sxx, s.mul(sx, mean_x)), s.sub(syy, s.mul(sy, mean_y)));
-            let product = s.sub(sxy, s.mul(s.mul(sx, sy), per_n));
+            let root = per_root(s, n);
+            let (level_x, level_y) = (s.mul(sx, root), s.mul(sy, root));
+            let (square_x, square_y) = (s.mul(level_x, level_x), s.mul(level_y, level_y));
+            let (vx, vy) = (s.sub(sxx, square_x), s.sub(syy, square_y));
+            let product = s.sub(sxy, s.mul(level_x, level_y));
             let r = s.mul(product, s.mul(inverse_sqrt(s, vx), inverse_sqrt(s, vy)));
             let r = s.add(s.min(one, s.max(s.splat(-1.0), r)), zero);
             // too few readings, or none that differ
             let constant = s.max(s.splat(x.constant[b * w + j][lane]), s.load(&y.constant[b * w + j]));
             let wanted = s.keep(s.le(least, n), s.sub(one, constant));
-            let usable_x = s.keep(usable(s, sx, mean_x, vx, kappa, tiny, huge), one);
-            let ok = s.keep(usable(s, sy, mean_y, vy, kappa, tiny, huge), usable_x);
+            let usable_x = s.keep(usable(s, square_x, vx, kappa, tiny, huge), one);
+            let ok = s.keep(usable(s, square_y, vy, kappa, tiny, huge), usable_x);
             let good = s.mul(wanted, ok);
             let out = &mut self.out[k * self.kept + to + j];
             s.store(s.select(s.eq(good, one), r, nan), out);
@@ -639,8 +650,8 @@ impl Pairs<'_> {
         }
     }
 
-    /// Computes the results of block `b` again that the sums are not good enough for.
-    fn repair(&mut self, b: usize, rows: usize, k: usize, to: usize) {
+    /// Computes the results of block `b` that the sums are not good enough for.
+    fn repair<const ROWS: bool>(&mut self, b: usize, rows: usize, k: usize, to: usize) {
         let (x, y, w, lane) = (self.x, self.y, self.tile.w, self.lane + k);
         for j in 0..rows {
             let row = b * w + j;
@@ -650,7 +661,13 @@ impl Pairs<'_> {
             for other in 0..LANES {
                 let bad = x.bad[row][lane] == 1.0 || y.bad[row][other] == 1.0;
                 if bad && y.constant[row][other] == 0.0 {
-                    self.out[k * self.kept + to + j][other] = window(x, y, lane, other, row, w);
+                    let r = window(x, y, lane, other, row, w);
+                    if ROWS {
+                        self.out[k * self.kept + to + j][other] = r;
+                    } else {
+                        let Extremes { largest, smallest } = &mut self.extremes[k];
+                        (largest[other], smallest[other]) = (largest[other].max(r), smallest[other].min(r));
+                    }
                 }
             }
         }
@@ -733,8 +750,10 @@ pub struct Pairwise<'a, T> {
     pub unique: bool,
 }
 
-/// Columns of a task on each side: what one column needs is prepared once for so many partners.
-pub const PER_TASK: usize = 2 * LANES;
+/// Columns of a task on the side of x and on that of y, which is prepared for every lag: once for so many partners. What eight
+/// groups keep of a tile fits into the second cache level.
+const XS_PER_TASK: usize = 8 * LANES;
+const YS_PER_TASK: usize = LANES;
 
 /// Some columns from a first one on, and from another.
 struct Task<'a, T> {
@@ -769,8 +788,7 @@ impl<'b, T: Source + Sync> Pairwise<'b, T> {
     /// For each pair and lag one number; nothing else is kept.
     pub fn reduce(&self, pool: &ThreadPool, how: Reduce) -> Vec<f64> {
         let last_row = self.rows().saturating_sub(1);
-        self.by_task(pool, |pass, Task { x, y, xs, ys, lags }| {
-            let wanted = |i: usize, j: usize| !self.unique || x + i <= y + j;
+        self.by_task(pool, |pass, Task { xs, ys, lags, .. }| {
             let mut out = vec![f64::NAN; xs.len() * ys.len() * lags.len()];
             let place = |results: &Results, lane: usize| {
                 let (i, j) = results.pair(lane);
@@ -780,13 +798,13 @@ impl<'b, T: Source + Sync> Pairwise<'b, T> {
                 Reduce::Farthest => {
                     // of eight pairs at the place of the first of them
                     let mut extremes = vec![Extremes::default(); out.len()];
-                    pass.extremes((xs, 0), (ys, lags), wanted, |results| {
+                    pass.extremes((xs, 0), (ys, lags), |results| {
                         let extremes = &mut extremes[place(&results, 0)];
                         extremes.merge(&results.extremes);
                         (0..results.lanes).for_each(|lane| out[place(&results, lane)] = extremes.farthest(lane));
                     });
                 }
-                Reduce::Last => pass.run((xs, 0), (ys, lags), last_row, wanted, |results| {
+                Reduce::Last => pass.run((xs, 0), (ys, lags), last_row, |results| {
                     let last = results.rows.last().expect("a tile has rows");
                     (0..results.lanes).for_each(|lane| out[place(&results, lane)] = last[lane]);
                 }),
@@ -798,7 +816,6 @@ impl<'b, T: Source + Sync> Pairwise<'b, T> {
     /// For each pair and lag a sink with its results, and the result that is farthest from 0.
     pub fn write<K: Sink + Send>(&self, pool: &ThreadPool, sink: impl Fn(&T, &T) -> K + Sync + Send) -> Vec<(K, f64)> {
         let results = self.by_task(pool, |pass, Task { x, y, xs, ys, lags }| {
-            let wanted = |i: usize, j: usize| !self.unique || x + i <= y + j;
             let mut sinks: Vec<Option<Watched<K>>> = Vec::with_capacity(xs.len() * ys.len() * lags.len());
             for (i, a) in xs.iter().enumerate() {
                 for (j, b) in ys.iter().enumerate() {
@@ -806,7 +823,7 @@ impl<'b, T: Source + Sync> Pairwise<'b, T> {
                     sinks.extend(lags.iter().map(|_| own()));
                 }
             }
-            pass.write((xs, 0), (ys, lags), wanted, &mut sinks);
+            pass.write((xs, 0), (ys, lags), &mut sinks);
             sinks
         });
         let taken = results.into_iter().map(|watched| watched.expect("each pair has a task"));
@@ -821,13 +838,18 @@ impl<'b, T: Source + Sync> Pairwise<'b, T> {
     ) -> Vec<R> {
         let p = self.columns.len();
         let lags: Vec<usize> = (0..=self.max_lag).collect();
-        let members = |first: usize| self.columns[first..p.min(first + PER_TASK)].iter().collect();
-        let firsts = || (0..p).step_by(PER_TASK);
-        let tasks: Vec<Task<T>> = firsts()
-            .flat_map(|x| firsts().map(move |y| (x, y)))
-            .filter(|(x, y)| !self.unique || x <= y)
-            .map(|(x, y)| Task { x, y, xs: members(x), ys: members(y), lags: &lags })
-            .collect();
+        let members = |from: usize, to: usize| self.columns[from..p.min(to)].iter().collect();
+        let mut tasks: Vec<Task<T>> = Vec::new();
+        for x in (0..p).step_by(XS_PER_TASK) {
+            for y in (if self.unique { x } else { 0 }..p).step_by(YS_PER_TASK) {
+                // of a pair that comes once x has the lower number
+                let x_end = if self.unique { y + YS_PER_TASK } else { p };
+                let xs = members(x, x_end.min(x + XS_PER_TASK));
+                tasks.push(Task { x, y, xs, ys: members(y, y + YS_PER_TASK), lags: &lags });
+            }
+        }
+        // large ones first, so that no thread is left with one at the end
+        tasks.sort_by_key(|task| std::cmp::Reverse(task.xs.len() * task.ys.len()));
         let cells = p * p * lags.len() * self.rows() / LANES;
         let pass = || Pass::new(self.window_size, self.min_samples, self.rows());
         let results = parallel::map(pool, tasks.len(), cells, pass, |pass, i| f(pass, &tasks[i]));
@@ -876,6 +898,6 @@ pub fn farthest_lag(by_lag: &[f64]) -> Option<(usize, f64)> {
 pub fn evaluate(x: &[f64], y: &[f64], window_size: usize, min_samples: usize, lag: usize) -> Vec<f64> {
     let mut out = Vec::with_capacity(x.len());
     let mut pass = Pass::new(window_size, min_samples, x.len());
-    pass.run((&[x], 0), (&[y], &[lag]), 0, |_, _| true, |results| out.extend(results.rows.iter().map(|row| row[0])));
+    pass.run((&[x], 0), (&[y], &[lag]), 0, |results| out.extend(results.rows.iter().map(|row| row[0])));
     out
 }

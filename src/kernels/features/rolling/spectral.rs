@@ -111,8 +111,9 @@ struct Short {
 }
 
 impl Short {
-    fn new(bands: &Bands, rows: usize) -> Self {
-        Self { plan: spectrum::plan(rows), of_band: bands.bins(rows) }
+    fn new(bands: &Bands, plan: Plan) -> Self {
+        let of_band = bands.bins(plan.len());
+        Self { plan, of_band }
     }
 }
 
@@ -153,11 +154,11 @@ impl<'a> Stage<'a> {
             let long;
             let Short { plan, of_band } = if m <= PLANS_KEPT {
                 while self.short.len() < m {
-                    self.short.push(Short::new(bands, self.short.len() + 1));
+                    self.short.push(Short::new(bands, spectrum::kept_plan(self.short.len() + 1)));
                 }
                 &self.short[m - 1]
             } else {
-                long = Short::new(bands, m);
+                long = Short::new(bands, spectrum::plan(m));
                 &long
             };
             self.y.clear();
