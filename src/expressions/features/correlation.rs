@@ -10,6 +10,7 @@ use crate::kernels::features::correlation::rolling::{Pairwise, Pass, Reduce, far
 use crate::kernels::features::rolling::{Sink, Source};
 use crate::kernels::parallel;
 use crate::kernels::params::{Span, Window, number};
+use crate::kernels::simd::LANES;
 
 /// A number of rows, parsed.
 fn count(operation: &str, name: &str, value: i64, least: i64) -> PolarsResult<usize> {
@@ -56,8 +57,8 @@ fn rolling_corr_field(fields: &[Field]) -> PolarsResult<Field> {
     Ok(Field::new(input.name().clone(), DataType::Struct(columns)))
 }
 
-/// Columns that go together against the other one, which is prepared once for them.
-const PER_TASK: usize = 16;
+/// The most columns that go together against the other one, which is prepared once for them.
+const PER_TASK: usize = 64;
 
 #[polars_expr(output_type_func=rolling_corr_field)]
 fn rolling_corr(inputs: &[Series], kwargs: RollingKwargs) -> PolarsResult<Series> {
@@ -78,7 +79,8 @@ fn rolling_corr(inputs: &[Series], kwargs: RollingKwargs) -> PolarsResult<Series
     let series = if packed { struct_columns(NAME, input)? } else { vec![input.clone()] };
     let columns = series.iter().map(|s| Column::new(NAME, s)).collect::<PolarsResult<Vec<_>>>()?;
     let other = Column::new(NAME, other)?;
-    let groups: Vec<&[Column]> = columns.chunks(PER_TASK).collect();
+    let share = columns.len().div_ceil(POOL.current_num_threads()).next_multiple_of(LANES);
+    let groups: Vec<&[Column]> = columns.chunks(share.clamp(LANES, PER_TASK)).collect();
     let results = parallel::map(
         &POOL,
         groups.len(),

@@ -49,7 +49,7 @@ struct Side {
     /// `1 / sqrt(sum of squares about the mean)`, NaN where that cannot be used.
     level: Vec<Row>,
     inverse: Vec<Row>,
-    /// Per row: 1 where all readings of the window are equal, and where `inverse` is not to be trusted.
+    /// Per row: 1 where all readings of the window are equal, and where others give no `inverse`.
     constant: Vec<Row>,
     bad: Vec<Row>,
     blocks: Vec<Block>,
@@ -152,13 +152,8 @@ impl Prepare<'_> {
         let (zero, one, nan) = (s.splat(0.0), s.splat(1.0), s.splat(f64::NAN));
         let (tiny, huge, kappa) = (s.splat(TINY), s.splat(HUGE), s.splat(tile.kappa));
         let root = per_root(s, s.splat(w as f64));
-        // how many readings in a row are equal, from the first one of the tile on
-        let (mut last, mut equal) = (nan, zero);
         let stride = side.columns.len() / LANES;
         side_by_side(s, std::array::from_fn(|lane| &side.columns[lane * stride..]), &mut side.raw);
-        for row in &side.raw[..w] {
-            count_equal::<S, MISSING>(s, row, &mut last, &mut equal);
-        }
         for (b, rows) in tile.blocks() {
             let anchor = match side.raw[b * w..(b + 1) * w].last_chunk::<3>() {
                 Some(last) if !MISSING => {
@@ -167,9 +162,11 @@ impl Prepare<'_> {
                 }
                 _ => s.load(&side.anchors(w, b, rows)),
             };
-            let raw = &side.raw[b * w..(b + 1) * w + rows];
-            let values = &mut side.values[b * 2 * w..][..w + rows];
-            let present = &mut side.present[b * 2 * w..][..w + rows];
+            let Side { raw, values, present, level, inverse, constant, bad, suffix, .. } = &mut *side;
+            let raw = &raw[b * w..(b + 1) * w + rows];
+            let [values, present] = [values, present].map(|buffer| &mut buffer[b * 2 * w..][..w + rows]);
+            let [level, inverse, constant, bad] =
+                [level, inverse, constant, bad].map(|buffer| &mut buffer[b * w..][..rows]);
             let mut least = one;
             for ((raw, value), present) in raw.iter().zip(values.iter_mut()).zip(present.iter_mut()) {
                 let v = s.load(raw);
@@ -185,7 +182,7 @@ impl Prepare<'_> {
             }
             let missing = s.to_array(least).map(|p| p == 0.0);
             let (mut sum, mut squares, mut n) = (zero, zero, zero);
-            for ((value, present), suffix) in values[..w].iter().zip(&present[..w]).zip(&mut side.suffix[..w]).rev() {
+            for ((value, present), suffix) in values[..w].iter().zip(&present[..w]).zip(&mut suffix[..w]).rev() {
                 let d = s.load(value);
                 sum = s.add(sum, d);
                 squares = s.add(squares, s.mul(d, d));
@@ -196,36 +193,46 @@ impl Prepare<'_> {
                     s.store(n, &mut suffix[2]);
                 }
             }
-            (sum, squares, n) = (zero, zero, zero);
-            let mut worst = zero;
-            for j in 0..rows {
-                let d = s.load(&values[w + j]);
+            (sum, squares) = (zero, zero);
+            // row w of the suffixes is always 0
+            for (((value, suffix), level), spread) in
+                values[w..].iter().zip(&suffix[1..]).zip(&mut *level).zip(&mut *inverse)
+            {
+                let d = s.load(value);
                 sum = s.add(sum, d);
                 squares = s.add(squares, s.mul(d, d));
-                count_equal::<S, MISSING>(s, &raw[w + j], &mut last, &mut equal);
-                // row w is always 0
-                let suffix = &side.suffix[j + 1];
-                let total = s.add(s.load(&suffix[0]), sum);
-                let total_squares = s.add(s.load(&suffix[1]), squares);
-                let count = if MISSING {
+                let of_all = s.mul(s.add(s.load(&suffix[0]), sum), root);
+                s.store(of_all, level);
+                s.store(s.sub(s.add(s.load(&suffix[1]), squares), s.mul(of_all, of_all)), spread);
+            }
+            // a loop of its own: here no row waits for the one before
+            let mut worst = zero;
+            for ((level, inverse), bad) in level.iter().zip(&mut *inverse).zip(&mut *bad) {
+                let (level, spread) = (s.load(level), s.load(inverse));
+                let ok = usable(s, s.mul(level, level), spread, kappa, tiny, huge);
+                let not = s.sub(one, s.keep(ok, one));
+                worst = s.max(worst, not);
+                s.store(s.select(ok, inverse_sqrt(s, spread), nan), inverse);
+                s.store(not, bad);
+            }
+            constant.fill(Lanes::default());
+            // no sum of equal readings is usable
+            if s.any(s.lt(zero, worst)) {
+                worst = zero;
+                let (mut last, mut equal, mut n) = (nan, zero, zero);
+                for row in &raw[..w] {
+                    count_equal::<S, MISSING>(s, row, &mut last, &mut equal);
+                }
+                for j in 0..rows {
+                    count_equal::<S, MISSING>(s, &raw[w + j], &mut last, &mut equal);
                     n = s.add(n, s.load(&present[w + j]));
-                    s.add(s.load(&suffix[2]), n)
-                } else {
-                    s.splat(w as f64)
-                };
-                let constant = s.le(count, equal);
-                let level = s.mul(total, root);
-                let square = s.mul(level, level);
-                let spread = s.sub(total_squares, square);
-                let ok = usable(s, square, spread, kappa, tiny, huge);
-                let inverse = inverse_sqrt(s, spread);
-                let bad = s.select(constant, zero, s.sub(one, s.keep(ok, one)));
-                worst = s.max(worst, bad);
-                let at = b * w + j;
-                s.store(level, &mut side.level[at]);
-                s.store(s.select(constant, nan, s.select(ok, inverse, nan)), &mut side.inverse[at]);
-                s.store(s.keep(constant, one), &mut side.constant[at]);
-                s.store(bad, &mut side.bad[at]);
+                    let count = if MISSING { s.add(s.load(&suffix[j + 1][2]), n) } else { s.splat(w as f64) };
+                    let all = s.le(count, equal);
+                    let not = s.select(all, zero, s.load(&bad[j]));
+                    worst = s.max(worst, not);
+                    s.store(s.keep(all, one), &mut constant[j]);
+                    s.store(not, &mut bad[j]);
+                }
             }
             side.blocks.push(Block { missing, bad: s.to_array(worst).map(|bad| bad == 1.0) });
         }
