@@ -13,10 +13,15 @@
 //! window slid at a time: 10,000 rows took 34 ns per row for w = 256 and 47 for w = 1024, then 22 and 26 (AVX2). Ranks of all
 //! lanes side by side, windows without gaps by themselves, and midpoints taken eight at a time: from 25 and 37 to 20 and 30 (AVX-512).
 
+use std::hint::select_unpredictable;
+
 use super::Tile;
 use super::order_statistics::middle;
 use crate::kernels::simd::{Kernel, LANES, Lanes, Simd, dispatch, flat, flat_mut};
 use crate::kernels::transpose::{deinterleave, side_by_side};
+
+/// Lanes whose windows slide at the same time: more do not find room in the registers, nor their ranks in the first cache level.
+const FEW: usize = LANES / 2;
 
 /// Computes the medians of one tile after another; the buffers are made once.
 #[derive(Default)]
@@ -29,8 +34,8 @@ pub struct RankedBlocks {
     before: Vec<f64>,
     /// the keys of each with the block before it
     merged: Vec<Lanes>,
-    /// The rank of each row of the left blocks, then of the right ones.
-    ranks: Vec<[u32; LANES]>,
+    /// The rank of each row of the left blocks, then of the right ones: of the first `FEW` lanes, then of the others.
+    ranks: Vec<[u32; FEW]>,
     /// For each row of the right blocks the ranks of the two middle readings of its window.
     middles: Vec<[[u32; LANES]; 2]>,
     bitmaps: Bitmaps,
@@ -57,8 +62,8 @@ impl Kernel for Medians<'_> {
 
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let Self { of: RankedBlocks { last, blocks, before, merged, ranks, middles, bitmaps, medians }, tile, w, out } =
-            self;
+        let Self { of, tile, w, out } = self;
+        let RankedBlocks { last, blocks, before, merged, ranks, middles, bitmaps, medians } = of;
         let x = tile.x;
         // all lanes are in use, where there are enough rows
         let groups = (x.len() / (LANES * w)).max(1);
@@ -71,7 +76,7 @@ impl Kernel for Medians<'_> {
         before.clear();
         before.resize(b, f64::INFINITY);
         merged.resize(2 * half, Lanes([f64::INFINITY; LANES]));
-        ranks.resize(2 * b, [0; LANES]);
+        ranks.resize(LANES / FEW * 2 * b, [0; FEW]);
         middles.resize(b, [[0; LANES]; 2]);
         bitmaps.resize(b);
         medians.resize(LANES * b, 0.0);
@@ -86,15 +91,15 @@ impl Kernel for Medians<'_> {
             for (i, v) in flat_mut(&mut blocks[..b]).iter_mut().enumerate() {
                 *v = keys.of(*v, i / LANES);
             }
-            blocks[b..].fill(Lanes([f64::INFINITY; LANES]));
+            flat_mut(&mut blocks[b..]).fill(f64::INFINITY);
             sort(s, blocks, b);
             // left blocks end and right ones begin in the middle, so that all padding lies outside
-            merged[..half - b].fill(Lanes([f64::NEG_INFINITY; LANES]));
+            flat_mut(&mut merged[..half - b]).fill(f64::NEG_INFINITY);
             // every block one lane on: one number on in memory
             flat_mut(&mut merged[half - b..half])[1..].copy_from_slice(&flat(&blocks[..b])[..LANES * b - 1]);
-            for ((row, block), before) in merged[half - b..half].iter_mut().zip(&*blocks).zip(before.iter_mut()) {
-                row[0] = *before;
-                *before = block[LANES - 1];
+            merged[half - b..half].iter_mut().zip(&*before).for_each(|(row, before)| row[0] = *before);
+            if first + LANES < count {
+                before.iter_mut().zip(&*blocks).for_each(|(before, block)| *before = block[LANES - 1]);
             }
             for (to, key) in flat_mut(&mut merged[half..]).iter_mut().zip(flat(blocks)) {
                 *to = keys.behind(*key);
@@ -111,18 +116,20 @@ impl Kernel for Medians<'_> {
                 let complete = totals[lane] + if behind < w / 4 { behind } else { 0 } == 2 * b;
                 Window::new(bitmaps, lane, totals[lane], complete)
             });
-            let mut lane = 0;
-            // the first window of a series is never complete
-            for alike in windows[..LANES.min(count - first)].chunk_by_mut(|a, b| a.complete == b.complete) {
-                for windows in alike.chunks_mut(4) {
-                    match windows {
-                        [a, b, c, d] => slide([a, b, c, d], lane, w, ranks, bitmaps, tile.min_samples, middles),
-                        [a, b, c] => slide([a, b, c], lane, w, ranks, bitmaps, tile.min_samples, middles),
-                        [a, b] => slide([a, b], lane, w, ranks, bitmaps, tile.min_samples, middles),
-                        [a] => slide([a], lane, w, ranks, bitmaps, tile.min_samples, middles),
+            let few = windows[..LANES.min(count - first)].chunks_mut(FEW).zip(ranks.chunks_exact(2 * b));
+            for (i, (windows, ranks)) in few.enumerate() {
+                let mut lane = 0;
+                // the first window of a series is never complete
+                for alike in windows.chunk_by_mut(|a, b| a.complete == b.complete) {
+                    let slide = Slide { of: i * FEW, lane, w, ranks, bitmaps, min_samples: tile.min_samples, middles };
+                    lane += alike.len();
+                    match alike {
+                        [a, b, c, d] => slide.run([a, b, c, d]),
+                        [a, b, c] => slide.run([a, b, c]),
+                        [a, b] => slide.run([a, b]),
+                        [a] => slide.run([a]),
                         _ => unreachable!("one to four windows"),
                     }
-                    lane += windows.len();
                 }
             }
             // lanes without a block still hold ranks of the blocks before
@@ -137,10 +144,12 @@ impl Kernel for Medians<'_> {
                 let upper: [f64; LANES] = std::array::from_fn(|lane| value(lane, upper[lane]));
                 s.store(middle(s, s.load(&lower), s.load(&upper)), row);
             }
-            deinterleave(s, &blocks[..b], medians);
             let begin = first * b;
             let results = begin.max(tile.first)..x.len().min(begin + LANES * b);
-            if !results.is_empty() {
+            if results.len() == LANES * b {
+                deinterleave(s, &blocks[..b], &mut out[begin - tile.first..][..LANES * b]);
+            } else if !results.is_empty() {
+                deinterleave(s, &blocks[..b], medians);
                 out[results.start - tile.first..results.end - tile.first]
                     .copy_from_slice(&medians[results.start - begin..results.end - begin]);
             }
@@ -410,7 +419,7 @@ impl Bitmaps {
 fn rank(
     merged: &mut [Lanes],
     w: usize,
-    ranks: &mut [[u32; LANES]],
+    ranks: &mut [[u32; FEW]],
     bitmaps: &mut Bitmaps,
     keys: &Keys,
     reading: impl Fn(usize, usize) -> f64,
@@ -419,19 +428,22 @@ fn rank(
     let within = |row: usize| row.wrapping_sub(b - w) < w;
     bitmaps.bits.fill(0);
     let first: [usize; LANES] = std::array::from_fn(|lane| bitmaps.first(lane));
-    ranks.fill(std::array::from_fn(|lane| bitmaps.missing(lane) as u32));
     let totals: [usize; LANES] = std::array::from_fn(|lane| merged.partition_point(|row| row[lane] < f64::INFINITY));
-    for (word, merged) in merged.chunks(64).enumerate() {
-        for lane in 0..LANES {
-            let from = 64 * word;
-            let present = totals[lane].saturating_sub(from).min(merged.len());
-            let mut left = 0;
-            for (bit, row) in merged[..present].iter().enumerate() {
-                let row = keys.row(row[lane]);
-                left |= u64::from(within(row)) << bit;
-                ranks[row][lane] = (first[lane] + from + bit) as u32;
+    for (i, ranks) in ranks.chunks_exact_mut(2 * b).enumerate() {
+        ranks.fill(std::array::from_fn(|j| bitmaps.missing(i * FEW + j) as u32));
+        for (word, merged) in merged.chunks(64).enumerate() {
+            for j in 0..FEW {
+                let lane = i * FEW + j;
+                let from = 64 * word;
+                let present = totals[lane].saturating_sub(from).min(merged.len());
+                let mut left = 0;
+                for (bit, row) in merged[..present].iter().enumerate() {
+                    let row = keys.row(row[lane]);
+                    left |= u64::from(within(row)) << bit;
+                    ranks[row][j] = (first[lane] + from + bit) as u32;
+                }
+                bitmaps.bits[first[lane] / 64 + word] = left;
             }
-            bitmaps.bits[first[lane] / 64 + word] = left;
         }
     }
     let all = flat(merged);
@@ -450,7 +462,7 @@ fn rank(
         for (i, row) in rows.into_iter().enumerate() {
             merged[i][lane] = f64::from_bits(keys.coarse(reading(row)) | row as u64);
             let rank = first[lane] + i;
-            ranks[row][lane] = rank as u32;
+            ranks[lane / FEW * 2 * b + row][lane % FEW] = rank as u32;
             bitmaps.clear(rank);
             if within(row) {
                 bitmaps.set(rank);
@@ -511,8 +523,7 @@ impl Window {
         let (up, down) = (self.below < target, self.below > target);
         let (here, beneath) = (bitmaps.next(at), bitmaps.previous(at));
         let above = bitmaps.next(here + 1);
-        self.at = if up { above } else { here };
-        self.at = if down { beneath } else { self.at };
+        self.at = select_unpredictable(up, above, select_unpredictable(down, beneath, here));
         self.below = self.below + usize::from(up) - usize::from(down);
         let upper = if self.count.is_multiple_of(2) { bitmaps.next(self.at + 1) } else { self.at };
         if self.count >= min_samples { (self.at as u32, upper as u32) } else { (missing as u32, missing as u32) }
@@ -525,14 +536,13 @@ impl Window {
         bitmaps.clear(old);
         bitmaps.set(new);
         let [beneath, above, second] = bitmaps.around(at);
-        let (higher, lower) = (new > at, new < at);
-        // the one that leaves may be the middle one
-        self.at = if (old <= at) & higher { above } else { at };
-        self.at = if (old >= at) & lower { beneath } else { self.at };
-        let mut upper = above;
-        upper = if (old <= at) & higher { second } else { upper };
-        upper = if (old > at) & lower { at } else { upper };
-        (self.at as u32, if even { upper } else { self.at } as u32)
+        // the one that leaves may be the middle one; no branch, which could not be guessed
+        let (up, down) = ((old <= at) & (new > at), (old >= at) & (new < at));
+        let lower = select_unpredictable(up, above, select_unpredictable(down, beneath, at));
+        let kept = select_unpredictable(down & (old > at), at, above);
+        let upper = select_unpredictable(up, second, kept);
+        self.at = lower;
+        (lower as u32, if even { upper } else { lower } as u32)
     }
 }
 
@@ -541,28 +551,34 @@ fn lower_middle(count: usize) -> usize {
     count.saturating_sub(1) / 2
 }
 
-/// Windows of `w` rows, from that of lane `lane` on, slide over the right blocks, all at the same time: one row waits for the row
-/// before, but not for another window. They are all complete or none.
-#[inline(always)]
-fn slide<const N: usize>(
-    mut windows: [&mut Window; N],
+/// Windows of `w` rows slide over the right blocks, all at the same time: one row waits for the row before, but not for another
+/// window. They are all complete or none.
+struct Slide<'a> {
+    /// The lane that `ranks` begin with, and that of the first window among theirs.
+    of: usize,
     lane: usize,
     w: usize,
-    ranks: &[[u32; LANES]],
-    bitmaps: &mut Bitmaps,
+    ranks: &'a [[u32; FEW]],
+    bitmaps: &'a mut Bitmaps,
     min_samples: usize,
-    middles: &mut [[[u32; LANES]; 2]],
-) {
-    let b = middles.len();
-    let even = w.is_multiple_of(2);
-    let complete = windows[0].complete;
-    for ((old, new), [lower, upper]) in ranks[b - w..].iter().zip(&ranks[b..]).zip(middles) {
-        for (j, window) in (lane..).zip(&mut windows) {
-            (lower[j], upper[j]) = if complete {
-                window.step_complete(bitmaps, old[j], new[j], even)
-            } else {
-                window.step(bitmaps, old[j], new[j], min_samples)
-            };
+    middles: &'a mut [[[u32; LANES]; 2]],
+}
+
+impl Slide<'_> {
+    #[inline(always)]
+    fn run<const N: usize>(self, mut windows: [&mut Window; N]) {
+        let Self { of, lane, w, ranks, bitmaps, min_samples, middles } = self;
+        let b = middles.len();
+        let even = w.is_multiple_of(2);
+        let complete = windows[0].complete;
+        for ((old, new), [lower, upper]) in ranks[b - w..].iter().zip(&ranks[b..]).zip(middles) {
+            for (j, window) in (lane..).zip(&mut windows) {
+                (lower[of + j], upper[of + j]) = if complete {
+                    window.step_complete(bitmaps, old[j], new[j], even)
+                } else {
+                    window.step(bitmaps, old[j], new[j], min_samples)
+                };
+            }
         }
     }
 }
