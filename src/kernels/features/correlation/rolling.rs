@@ -10,9 +10,9 @@
 //! instead of one: about five times the work. The same operations in the same order give the same bits on both ways.
 //!
 //! Rows whose windows lie far from the anchor (more than `sqrt(kappa)` standard deviations) or out of range are computed
-//! again directly, O(w) each. Cost per pair and row: about 15 vector operations for eight pairs. A tile without missing
-//! readings is prepared without masks. Where the extremes of a pair are all that is wanted, its rows never leave the first
-//! cache level, and are not brought into [-1, 1] one by one.
+//! again directly, O(w) each. Cost per pair and row: about 12 vector operations for eight pairs. A tile without missing
+//! readings is prepared without masks. Where the extremes of a pair are all that is wanted, its rows never leave the
+//! registers, and are not brought into [-1, 1] one by one.
 //!
 //! Not taken: two passes over each window with adjacent windows in the lanes, as the moments of small windows do. At
 //! w = 16 that is some 100 vector operations for eight results, as nothing of a column is shared by its pairs.
