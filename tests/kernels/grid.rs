@@ -2,7 +2,7 @@
 
 use crate::checks::against_naive;
 use crate::series::{Kind, Random};
-use crate::subject::{Case, all_statistics, eleven};
+use crate::subject::{Case, What, all_statistics, eleven};
 
 const KINDS: [Kind; 4] = [Kind::WhiteNoise, Kind::Quantised, Kind::ConstantRuns, Kind::Spike];
 const SHARES_MISSING: [f64; 4] = [0.0, 0.1, 0.6, 1.0];
@@ -106,6 +106,19 @@ fn very_large_windows() {
             let mut rows = vec![window - 2, window - 1, window, 2 * window - 1, 2 * window, n - 1];
             rows.retain(|row| *row < n);
             against_naive(&format!("{kind:?}"), &case, &x, None, rows.into_iter());
+        }
+    }
+}
+
+/// Many windows in a row: blocks are longer than the window where that leaves no lane without one, and the last lane may end
+/// within its block.
+#[test]
+fn medians_of_many_large_windows_in_every_row() {
+    for (window, n) in [(70, 600), (200, 1600), (260, 2085), (260, 2100), (300, 4777), (257, 4200), (400, 9000)] {
+        for (i, kind) in Kind::ALL.into_iter().enumerate() {
+            let x = kind.series(n, window as u64);
+            let case = Case::rows(window, [1, window / 3, window][i % 3], vec![What::Median]);
+            against_naive(&format!("{kind:?}"), &case, &x, None, 0..n);
         }
     }
 }
