@@ -376,6 +376,20 @@ def test_energies_are_sums_of_powers(rows: int) -> None:
             assert got is None or abs(got - inside[f"{name}_power"].sum()) <= TOLERANCE * total
 
 
+@pytest.mark.parametrize("sampling_hz", [3.0, 7.0, 0.1, 25.6, 1 / 300, 1 / 600])
+def test_default_bands_do_not_depend_on_the_rounding_of_the_rate(sampling_hz: float) -> None:
+    for rows in (10, 20, 40, 60, 100, 200, 333):
+        frame = pl.DataFrame({"x": gappy(rows), "nyquist": [1.0, -1.0] * (rows // 2) + [0.0] * (rows % 2)})
+        for energies in (
+            lambda hz: acm.spectral_energy(["x", "nyquist"], sampling_hz=hz),
+            lambda hz, rows=rows: acm.rolling_spectral_energy(["x", "nyquist"], rows, sampling_hz=hz),
+        ):
+            one, other = (frame.select(energies(hz)).to_series().struct.unnest().tail(1) for hz in (1.0, sampling_hz))
+            assert_frame_equal(one, other, **within(rel=1e-12))
+            if rows % 2 == 0:  # all of its energy lies at the Nyquist frequency, which is in no band
+                assert other["nyquist_energy_2"][0] < 1e-20
+
+
 def test_the_last_full_window_of_the_rolling_energy_is_the_energy() -> None:
     frame = pl.DataFrame({"x": gappy(64)})
     rolling = frame.select(acm.rolling_spectral_energy("x", 64)).unnest("rolling_spectral_energy").tail(1)

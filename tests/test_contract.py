@@ -515,7 +515,14 @@ NOT_NUMBERS: dict[str, tuple[pl.Series, str]] = {
 if hasattr(pl, "Map"):
     NOT_NUMBERS["Map"] = (pl.Series([{1: 1.0}, None], dtype=pl.Map(pl.Int64, pl.Float64)), r"map\[.*\]|list\[.*\]")
 LABELS = {"Boolean", "String", "Categorical", "Enum"}  # beside the integers
-REMEDIES = {"List": r"take .*`\.list\.mean\(\)`", "Array": r"take .*`\.arr\.mean\(\)`", "Map": "(take|cast) "}
+TEXT = r"cast its text, for example with `\.cast\(pl\.String\)\.cast\(pl\.Float64\)`, or leave it out"
+REMEDIES = {
+    "Categorical": TEXT,
+    "Enum": TEXT,
+    "List": r"take .*`\.list\.mean\(\)`",
+    "Array": r"take .*`\.arr\.mean\(\)`",
+    "Map": "(take|cast) ",
+}
 NUMBERS = {str(dtype.base_type()) for dtype in numeric_dtypes()} | {"Float32"}
 # abstract, an alias, or tested apart
 OTHERS = {"DataType", "BaseExtension", "Extension", "Unknown", "Utf8", "Struct", "Null"}

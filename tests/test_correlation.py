@@ -255,6 +255,11 @@ REFUSED: list[tuple[Callable[[], Any], type[Exception], str]] = [
     (lambda: acm.rolling_corr([], "b", 4), ValueError, "`expr` must be at least one column"),
     (lambda: acm.rolling_corr(1, "b", 4), TypeError, "`expr` must be a column name"),  # type: ignore[arg-type]
     (lambda: acm.pairwise_lag_corr("a", -1, 4), ValueError, "pairwise_lag_corr: `max_lag` must be >= 0, got -1"),
+    (
+        lambda: acm.pairwise_lag_corr("a", 2**62, 4),
+        ValueError,
+        "pairwise_lag_corr: `max_lag` must be <= 1000000, got 461",
+    ),
     (lambda: acm.pairwise_lag_corr("a", 1.0, 4), TypeError, "`max_lag` must be an int >= 0, got 1.0"),  # type: ignore[arg-type]
     (lambda: acm.pairwise_lag_corr("a", 1, 1), ValueError, "pairwise_lag_corr: `window_size` must be >= 2"),
     (lambda: acm.pairwise_lag_corr("a", 1, 4, min_samples=5), ValueError, "pairwise_lag_corr: `min_samples`"),
@@ -308,6 +313,16 @@ def test_pairs_need_two_columns() -> None:
         lazy = FRAME.lazy().select(acm.pairwise_lag_corr(columns, 1, 4))
         for run in (lazy.collect, lazy.collect_schema):
             assert "acm.pairwise_lag_corr: pairs need at least two columns, got 1" in refusal(run)
+
+
+@pytest.mark.parametrize("reduce", ["max_abs", "last"])
+def test_a_table_has_no_more_rows_than_polars_counts(reduce: Any) -> None:
+    frame = pl.DataFrame({f"s{i}": [1.0, 2.0] for i in range(100)})
+    message = refusal(lambda: frame.select(acm.pairwise_lag_corr(pl.all(), 1_000_000, 2, reduce=reduce)))
+    expected = (
+        "acm.pairwise_lag_corr: `max_lag` must be such that a table holds no more than 4294967295 rows, got 1000000"
+    )
+    assert f"{expected} for 4950 pairs; ask for fewer lags or columns" in message
 
 
 def test_the_other_column_must_have_a_value_for_each_row() -> None:

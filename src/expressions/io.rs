@@ -49,6 +49,9 @@ pub fn float_of(operation: &str, column: &str, dtype: &DataType) -> PolarsResult
                     "take one number of each array, for example with `.arr.mean()`, or `.explode()` it,"
                 }
                 DataType::Struct(_) => "take its fields, with `.unnest()` of the frame or `.struct.field()`,",
+                DataType::Categorical(..) | DataType::Enum(..) => {
+                    "cast its text, for example with `.cast(pl.String).cast(pl.Float64)`,"
+                }
                 _ => "cast it, for example with `.cast(pl.Float64)`,",
             };
             let text = format!("column `{column}` has dtype {dtype}, which is not numeric; {remedy} or leave it out");

@@ -75,6 +75,9 @@ impl Window {
     }
 }
 
+/// A frequency that lies no farther below an edge, as a share of it, lies on it.
+const ON_EDGE: f64 = 1e-12;
+
 /// Frequency bands `[lo, hi)` in Hz, ascending and apart, and the sampling frequency.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Bands {
@@ -107,10 +110,12 @@ impl Bands {
         self.edges.is_empty()
     }
 
-    /// For each band the bins `k >= 1` of a transform of `m` rows that lie in it. Bin 0 is left out: of centred data it is 0.
+    /// For each band the bins `k >= 1` of a transform of `m` rows that lie in it. Bin 0 is left out: of centred data it is 0. A bin
+    /// on an edge stays there whatever the rounding of edge and sampling frequency.
     pub fn bins(&self, m: usize) -> Vec<std::ops::Range<usize>> {
         // first bin at or above a frequency; the frequencies ascend
         let bin_at = |edge: f64| {
+            let edge = edge * (1.0 - ON_EDGE);
             let (mut low, mut high) = (1, m / 2 + 1);
             while low < high {
                 let k = (low + high) / 2;

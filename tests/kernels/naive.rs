@@ -317,7 +317,8 @@ fn energy(case: &Case, readings: &Readings, centred: &Centred, powers: &[f64], b
     }
     let (low, high) = case.bands[band];
     let frequency = |k: usize| k as f64 * case.sampling_hz / readings.rows as f64;
-    let inside = powers.iter().enumerate().skip(1).filter(|(k, _)| low <= frequency(*k) && frequency(*k) < high);
+    let on_or_above = |k: usize, edge: f64| frequency(k) >= edge * (1.0 - 1e-12);
+    let inside = powers.iter().enumerate().skip(1).filter(|(k, _)| on_or_above(*k, low) && !on_or_above(*k, high));
     let (value, total): (f64, f64) = (inside.map(|(_, power)| power).sum(), powers.iter().sum());
     let exponent = 2 * centred.deviation_exponent;
     if shift(total, exponent).is_infinite() && value <= RELATIVE * total {

@@ -41,6 +41,8 @@ def float_of(operation: str, field: Field) -> pl.DataType:
         remedy = "take one number of each list, for example with `.list.mean()`, or `.explode()` it,"
     elif isinstance(field.dtype, pl.Array):
         remedy = "take one number of each array, for example with `.arr.mean()`, or `.explode()` it,"
+    elif isinstance(field.dtype, (pl.Categorical, pl.Enum)):
+        remedy = "cast its text, for example with `.cast(pl.String).cast(pl.Float64)`,"
     elif isinstance(field.dtype, pl.Struct):
         remedy = "take its fields, with `.unnest()` of the frame or `.struct.field()`,"
     text = f"column `{field.name}` has dtype {dtype_name(field.dtype)}, which is not numeric; {remedy} or leave it out"

@@ -137,6 +137,8 @@ def _pairs(columns: int, *, unique: bool) -> list[tuple[int, int]]:
     return [(a, b) for a in range(columns) for b in range(columns) if (a < b if unique else a != b)]
 
 
+# Of a table: what Polars counts rows with.
+MOST_ROWS = 2**32 - 1
 TABLE = pl.Struct({"a": pl.String(), "b": pl.String(), "lag": pl.Int64(), "corr": pl.Float64()})
 
 
@@ -147,7 +149,7 @@ def _pairwise_dtype(
     for column in columns:
         _io.float_of(name, column)
     if len(columns) < 2:
-        raise _io.error(name, f"pairs need at least two columns, got {len(columns)}")
+        raise _io.error(name, f"pairs need at least two columns, got {len(columns)}; name another one in `columns`")
     if reduce is not None:
         return TABLE
     return pl.Struct(
@@ -186,10 +188,15 @@ def pairwise_lag_corr(  # noqa: D103
     reduce: str | None,
 ) -> pl.Series:
     columns = _io.struct_columns(inputs[0])
+    pairs = _pairs(len(columns), unique=unique)
+    if reduce in ("max_abs", "last") and len(pairs) * (max_lag + 1) > MOST_ROWS:
+        text = f"`max_lag` must be such that a table holds no more than {MOST_ROWS} rows, got {max_lag}"
+        remedy = 'ask for fewer lags or columns, or for `reduce="argmax_lag"`'
+        raise _io.error("pairwise_lag_corr", f"{text} for {len(pairs)} pairs; {remedy}")
     readings = [_io.read(column) for column in columns]
     fields: list[pl.Series] = []
     table: list[tuple[str, str, int | None, float | None]] = []
-    for a, b in _pairs(len(columns), unique=unique):
+    for a, b in pairs:
         by_lag = [_rolling(readings[a], readings[b], window_size, min_samples, lag) for lag in range(max_lag + 1)]
         if reduce == "last":
             values = [float(r[-1]) if len(r) else np.nan for r in by_lag]

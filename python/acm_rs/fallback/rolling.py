@@ -236,10 +236,15 @@ def _slope(windows: Windows, moments: Moments, min_samples: int) -> Floats:
 # --- the spectrum ----------------------------------------------------------------------------------------------------
 
 
+# A frequency that lies no farther below an edge, as a share of it, lies on it.
+ON_EDGE = 1e-12
+
+
 def _bins(bands: Bands, sampling_hz: float, rows: int) -> list[slice]:
     """For each band the bins ``k >= 1`` of a transform of this many rows that lie in it."""
     frequencies = np.arange(1, rows // 2 + 1) * sampling_hz / rows
-    return [slice(*(1 + np.searchsorted(frequencies, band)).tolist()) for band in bands]
+    edges = np.asarray(bands) * (1 - ON_EDGE)
+    return [slice(*(1 + np.searchsorted(frequencies, band)).tolist()) for band in edges]
 
 
 def _energies(x: Floats, window_size: int, min_samples: int, bands: Bands, sampling_hz: float) -> Floats:

@@ -25,6 +25,8 @@ Method: TypeAlias = Literal["pearson", "spearman"]
 Reduce: TypeAlias = Literal["max_abs", "last", "argmax_lag"] | None
 
 METHODS = ("pearson", "spearman")
+# More than any series of readings needs, and few enough that a slip of the pen asks for no more memory than there is.
+LARGEST_LAG = 1_000_000
 REDUCTIONS = ("max_abs", "last", "argmax_lag")
 
 
@@ -121,7 +123,8 @@ def pairwise_lag_corr(
     columns : str, Expr, list, tuple or selector
         At least two numeric columns; always one call over all of them.
     max_lag : int
-        Largest lag in rows, at least 0. With ``lag=2``, the second column of the pair comes two rows before the first.
+        Largest lag in rows, 0 to 1,000,000. With ``lag=2``, the second column of the pair comes two rows before the
+        first.
     window_size : int
         Rows, at least 2.
     min_samples : int or None
@@ -140,7 +143,8 @@ def pairwise_lag_corr(
         What is kept of each pair; default None: everything.
 
         - None: every row, as columns.
-        - ``"max_abs"``: per lag the correlation that is farthest from 0 (with its sign) among all rows.
+        - ``"max_abs"``: per lag the correlation that is farthest from 0 (with its sign; of r and -r the positive one)
+          among all rows.
         - ``"last"``: per lag the correlation of the last row.
         - ``"argmax_lag"``: the lag at which the correlation farthest from 0 occurs, the smallest of equal ones, and
           that correlation.
@@ -158,7 +162,7 @@ def pairwise_lag_corr(
     -----
     Null, NaN and infinity are missing: a row counts for a pair where both are present. In `select` unnest the table or
     the columns with the frame's ``.unnest("pairwise_lag_corr")``; in ``group_by().agg()`` the result is a list for each
-    group; a table does not fit ``.over()``.
+    group; a table fits neither `with_columns` nor ``.over()``.
     Cost per pair, lag and row: a few operations for eight pairs at a time, whatever the window, about six times as many
     where readings are missing. Sums of single columns are taken once for eight partners. Memory: the result, and a
     tile of rows per thread. Differs from ACM: a pair without any correlation is dropped by any `min_corr` above 0
@@ -198,7 +202,7 @@ def pairwise_lag_corr(
         min_samples=max(2, window // 2)
         if min_samples is None
         else _checks.min_samples(operation, min_samples, window, None),
-        max_lag=_checks.integer(operation, "max_lag", max_lag, 0),
+        max_lag=_checks.integer(operation, "max_lag", max_lag, 0, LARGEST_LAG),
         min_corr=threshold,
         unique=_checks.flag(operation, "unique", unique),
         reduce=reduce,

@@ -666,7 +666,8 @@ def rolling_spectral_energy(
     The first rows use the rows there are: until the window is full, the frequencies change from row to row.
     No window function is applied and one-sided powers are not doubled. Rows must be at equal intervals; fill gaps in
     the time stamps with empty rows first. Frequency 0 holds nothing, and the Nyquist frequency lies in no band, because
-    upper edges are exclusive: at a window of 16 the first default band is always 0.
+    upper edges are exclusive: at a window of 16 the first default band is always 0. A frequency within a share of 1e-12
+    below an edge lies on it, so that the rounding of edges and rates moves none to another band.
     Cost per row: proportional to the window, for all bands together.
     Neither Polars nor pandas has it; ACM gives 0 where this gives null.
 

@@ -48,7 +48,9 @@ def spectral_energy(
     Null, NaN and infinity are missing: they are replaced by the mean, so that they add no energy.
     No window function is applied and one-sided powers are not doubled, as in `rolling_spectral_energy`: SciPy's
     ``periodogram(scaling="spectrum")`` is ``2 / n**2`` times this, but for frequency 0 and the Nyquist frequency.
-    Frequency 0 holds nothing, and the Nyquist frequency lies in no band, because upper edges are exclusive.
+    Frequency 0 holds nothing, and the Nyquist frequency lies in no band, because upper edges are exclusive. A frequency
+    within a share of 1e-12 below an edge lies on it, so that the rounding of edges and rates moves none to another
+    band.
     Cost: proportional to ``n log n``, for prime ``n`` too. Columns are spread over threads.
     Energies grow with the square of the number of rows: compare series of one length, or divide by ``n**2``.
 

@@ -135,7 +135,8 @@ fn pair_fields<'a>(operation: &str, input: &'a Field) -> PolarsResult<&'a [Field
         float_of(operation, field.name(), field.dtype())?;
     }
     if fields.len() < 2 {
-        return Err(error(operation, format!("pairs need at least two columns, got {}", fields.len())));
+        let text = format!("pairs need at least two columns, got {}; name another one in `columns`", fields.len());
+        return Err(error(operation, text));
     }
     Ok(fields)
 }
@@ -207,6 +208,13 @@ fn pairwise_lag_corr(inputs: &[Series], kwargs: PairwiseKwargs) -> PolarsResult<
         return Ok(StructChunked::from_series(input.name().clone(), input.len(), fields.iter())?.into_series());
     };
 
+    let (pairs, most) = (names.len(), IdxSize::MAX as usize);
+    if table != Table::ArgmaxLag && pairs.saturating_mul(max_lag + 1) > most {
+        let text = format!(
+            "`max_lag` must be such that a table holds no more than {most} rows, got {max_lag} for {pairs} pairs"
+        );
+        return Err(error(NAME, format!("{text}; ask for fewer lags or columns, or for `reduce=\"argmax_lag\"`")));
+    }
     let how = if table == Table::Last { Reduce::Last } else { Reduce::Farthest };
     let results = pairwise.reduce(&POOL, how);
     let mut rows: Vec<(&str, &str, Option<i64>, f64)> = Vec::new();
