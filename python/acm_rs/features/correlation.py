@@ -164,7 +164,7 @@ def pairwise_lag_corr(
     the columns with the frame's ``.unnest("pairwise_lag_corr")``; in ``group_by().agg()`` the result is a list for each
     group; a table fits neither `with_columns` nor ``.over()``.
     Cost per pair, lag and row: a few operations for eight pairs at a time, whatever the window, about six times as many
-    where readings are missing. Sums of single columns are taken once for eight partners. Memory: the result, and a
+    where readings are missing. Sums of single columns are taken once for up to 64 partners. Memory: the result, and a
     tile of rows per thread. Differs from ACM: a pair without any correlation is dropped by any `min_corr` above 0
     (ACM keeps it).
 

@@ -6,7 +6,7 @@ use serde::Deserialize;
 
 use crate::expressions::io::{Column, POOL, Results, error, float_of, struct_columns, struct_fields};
 use crate::kernels::features::correlation::matrix;
-use crate::kernels::features::correlation::rolling::{Pairwise, Pass, Reduce, farthest_lag};
+use crate::kernels::features::correlation::rolling::{PARTNERS, Pairwise, Pass, Reduce, farthest_lag};
 use crate::kernels::features::rolling::{Sink, Source};
 use crate::kernels::parallel;
 use crate::kernels::params::{Span, Window, number};
@@ -57,9 +57,6 @@ fn rolling_corr_field(fields: &[Field]) -> PolarsResult<Field> {
     Ok(Field::new(input.name().clone(), DataType::Struct(columns)))
 }
 
-/// The most columns that go together against the other one, which is prepared once for them.
-const PER_TASK: usize = 64;
-
 #[polars_expr(output_type_func=rolling_corr_field)]
 fn rolling_corr(inputs: &[Series], kwargs: RollingKwargs) -> PolarsResult<Series> {
     const NAME: &str = "rolling_corr";
@@ -80,7 +77,7 @@ fn rolling_corr(inputs: &[Series], kwargs: RollingKwargs) -> PolarsResult<Series
     let columns = series.iter().map(|s| Column::new(NAME, s)).collect::<PolarsResult<Vec<_>>>()?;
     let other = Column::new(NAME, other)?;
     let share = columns.len().div_ceil(POOL.current_num_threads()).next_multiple_of(LANES);
-    let groups: Vec<&[Column]> = columns.chunks(share.clamp(LANES, PER_TASK)).collect();
+    let groups: Vec<&[Column]> = columns.chunks(share.clamp(LANES, PARTNERS)).collect();
     let results = parallel::map(
         &POOL,
         groups.len(),

@@ -757,10 +757,8 @@ pub struct Pairwise<'a, T> {
     pub unique: bool,
 }
 
-/// Columns of a task on the side of x and on that of y, which is prepared for every lag: once for so many partners. What eight
-/// groups keep of a tile fits into the second cache level.
-const XS_PER_TASK: usize = 8 * LANES;
-const YS_PER_TASK: usize = LANES;
+/// Partners for which a column is prepared once, at most: what their eight groups keep of a tile fits into the second cache level.
+pub const PARTNERS: usize = 8 * LANES;
 
 /// Some columns from a first one on, and from another.
 struct Task<'a, T> {
@@ -846,13 +844,14 @@ impl<'b, T: Source + Sync> Pairwise<'b, T> {
         let p = self.columns.len();
         let lags: Vec<usize> = (0..=self.max_lag).collect();
         let members = |from: usize, to: usize| self.columns[from..p.min(to)].iter().collect();
+        // eight y at a time, as those are prepared for every lag
         let mut tasks: Vec<Task<T>> = Vec::new();
-        for x in (0..p).step_by(XS_PER_TASK) {
-            for y in (if self.unique { x } else { 0 }..p).step_by(YS_PER_TASK) {
+        for x in (0..p).step_by(PARTNERS) {
+            for y in (if self.unique { x } else { 0 }..p).step_by(LANES) {
                 // of a pair that comes once x has the lower number
-                let x_end = if self.unique { y + YS_PER_TASK } else { p };
-                let xs = members(x, x_end.min(x + XS_PER_TASK));
-                tasks.push(Task { x, y, xs, ys: members(y, y + YS_PER_TASK), lags: &lags });
+                let x_end = if self.unique { y + LANES } else { p };
+                let xs = members(x, x_end.min(x + PARTNERS));
+                tasks.push(Task { x, y, xs, ys: members(y, y + LANES), lags: &lags });
             }
         }
         // large ones first, so that no thread is left with one at the end

@@ -450,7 +450,10 @@ fn rank(
     }
     let all = flat(merged);
     let alike = all.iter().zip(&all[LANES..]).fold(false, |any, (a, b)| any | keys.alike(*a, *b));
-    for lane in (0..LANES).filter(|_| alike) {
+    if !alike {
+        return totals;
+    }
+    for lane in 0..LANES {
         let reading = |row: usize| reading(lane, row);
         let pairs = || merged[..totals[lane]].windows(2).map(|pair| [pair[0][lane], pair[1][lane]]);
         let sorted = |[a, b]: [f64; 2]| !keys.alike(a, b) || reading(keys.row(a)) <= reading(keys.row(b));
