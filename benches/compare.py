@@ -9,7 +9,8 @@ Before anything is timed, every contender's result is compared with ours: median
 to 1e-9 of max(1, |value|). Contenders take turns, so that a slow spell of the machine hits all of them alike; the time
 of a contender is the median of its runs, and a ratio is the peer's time / ours. Every contender gets its data in the
 form that suits it best (Polars and pandas their own frames, the others contiguous arrays of sensors x rows), prepared
-outside the clock, and is called as a user calls it, with its result materialised.
+outside the clock, and is called as a user calls it, with its result materialised, in a process of its own: what others
+leave in a heap decides whether it gives memory back after every call (bottleneck's results: 2.6 ms or 4.6 ms).
 """
 
 # a script, not an interface: names speak, docstrings only where they do not
@@ -17,10 +18,12 @@ outside the clock, and is called as a user calls it, with its result materialise
 from __future__ import annotations
 
 import argparse
+import contextlib
 import gc
 import importlib
 import importlib.util
 import json
+import multiprocessing
 import os
 import platform
 import subprocess
@@ -29,6 +32,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from importlib.metadata import PackageNotFoundError, version
+from multiprocessing.connection import Connection
 from pathlib import Path
 from statistics import median
 
@@ -261,28 +265,67 @@ class Timing:
         return f"{self.ms:10.2f} ms   ({low:.2f} to {high:.2f})"
 
 
-def take_turns(runs: Sequence[Run], rounds: int) -> list[tuple[float, ...]]:
-    """Everybody has run once before (the comparison, or the warm-up), so that nothing is compiled or loaded here.
+def burst(run: Run) -> float:
+    """Median of the second half of a burst of runs.
 
-    A turn is a burst of runs, of which the first are not timed: threads that sleep and memory that an allocator gave
-    back while the others had their turns (2 microseconds per page) would be timed with them.
+    The first are not timed: threads that sleep and memory that an allocator gave back while the others had their turns
+    (2 microseconds per page) would be timed with them.
     """
-    seconds: list[list[float]] = [[] for _ in runs]
+    seconds: list[float] = []
+    while len(seconds) < 2 or sum(seconds) < BURST_SECONDS:
+        start = time.perf_counter()
+        result = run()
+        seconds.append(time.perf_counter() - start)
+        del result
+    return median(seconds[len(seconds) // 2 :])
+
+
+def contender_of(workload: Workload, index: int, full: bool) -> Contender:
+    contender = workload.contenders[index]
+    return replace(contender, sensors=None) if full else contender
+
+
+def entrant(name: str, index: int, full: bool) -> Run:
+    """Prepare contender `index` of a workload, or base or trial of a limit."""
+    if limit := next((limit for limit in LIMITS if limit.name == name), None):
+        trial = (limit.base, limit.trial)[index]
+        return trial.prepare(make_data(*trial.shape, trial.missing))
+    workload = next(workload for workload in WORKLOADS if workload.name == name)
+    contender = contender_of(workload, index, full)
+    return contender.prepare(contender.data(make_data(*(workload.shape or FULL_SHAPE), workload.missing)))
+
+
+def take_part(turns: Connection, name: str, index: int, full: bool) -> None:
+    """Run a burst whenever it is this contender's turn; the whole life of its process."""
+    run = entrant(name, index, full)
+    run()  # compiles and loads what is needed
     gc.collect()
     gc.disable()
-    try:
-        for _ in range(rounds):
-            for run, times in zip(runs, seconds, strict=True):
+    turns.send(None)
+    with contextlib.suppress(EOFError):
+        while True:
+            turns.recv()
+            turns.send(burst(run))
+
+
+def take_turns(name: str, entrants: Sequence[int], options: argparse.Namespace) -> list[tuple[float, ...]]:
+    """Seconds of each turn of each entrant; one turn of all after the other."""
+    spawn = multiprocessing.get_context("spawn")
+    seconds: list[list[float]] = [[] for _ in entrants]
+    with contextlib.ExitStack() as ends:  # closed, they end the processes
+        turns: list[Connection] = []
+        for index in entrants:
+            here, there = spawn.Pipe()
+            turns.append(ends.enter_context(here))
+            with there:  # its process alone keeps that end, so that its death is noticed here
+                spawn.Process(target=take_part, args=(there, name, index, options.full)).start()
+        for turn in turns:
+            turn.recv()
+        for _ in range(options.runs):
+            for turn, times in zip(turns, seconds, strict=True):
                 time.sleep(REST_SECONDS)
-                burst: list[float] = []
-                while len(burst) < 2 or sum(burst) < BURST_SECONDS:
-                    start = time.perf_counter()
-                    result = run()
-                    burst.append(time.perf_counter() - start)
-                    del result
-                times.append(median(burst[len(burst) // 2 :]))
-    finally:
-        gc.enable()
+                turn.send(None)
+                times.append(turn.recv())
     return [tuple(times) for times in seconds]
 
 
@@ -320,22 +363,18 @@ def run_workload(workload: Workload, options: argparse.Namespace, report: Report
     shape = QUICK_SHAPE if options.quick else workload.shape or FULL_SHAPE
     data = make_data(*shape, workload.missing)
     reference: Arrays = {}
-    entries: list[tuple[Contender, Run]] = []
+    entries: list[int] = []
     agree = True
-    for contender in workload.contenders:
+    for index in range(len(workload.contenders)):
+        contender = contender_of(workload, index, options.full)
         if options.quick and (absent := [m for m in contender.needs if importlib.util.find_spec(m) is None]):
             print(f"  {contender.name}: not compared, {', '.join(absent)} is not installed")
             continue
-        if options.full:
-            contender = replace(contender, sensors=None)
-        own_data = contender.data(data)
-        run = contender.prepare(own_data)
-        entries.append((contender, run))
-        result = run()  # the warm-up, too
+        entries.append(index)
         if contender.arrays is None:
             continue
-        found = contender.arrays(own_data, result)
-        del result
+        own_data = contender.data(data)
+        found = contender.arrays(own_data, contender.prepare(own_data)())
         reference = reference or found
         lines = disagreements(workload, data, contender, reference, found)
         agree = agree and not lines
@@ -346,12 +385,10 @@ def run_workload(workload: Workload, options: argparse.Namespace, report: Report
     elif options.quick or not workload.goals:
         print(f"  {len(entries)} contenders agree")
     else:
-        seconds = take_turns([run for _, run in entries], options.runs)
-        timings = [
-            (contender, Timing(times, contender.scale(data)))
-            for (contender, _), times in zip(entries, seconds, strict=True)
-        ]
-        report_race(workload, timings, report)
+        seconds = take_turns(workload.name, entries, options)
+        contenders = [contender_of(workload, index, options.full) for index in entries]
+        timings = [Timing(times, c.scale(data)) for c, times in zip(contenders, seconds, strict=True)]
+        report_race(workload, list(zip(contenders, timings, strict=True)), report)
 
 
 def report_race(workload: Workload, timings: Sequence[tuple[Contender, Timing]], report: Report) -> None:
@@ -393,18 +430,16 @@ def run_limit(limit: Limit, options: argparse.Namespace, report: Report) -> None
     print(f"\n{limit.title}  [{limit.name}]")
     trials = (limit.base, limit.trial)
     shapes = [QUICK_SHAPE if options.quick else trial.shape for trial in trials]
-    runs = [t.prepare(make_data(*shape, t.missing)) for t, shape in zip(trials, shapes, strict=True)]
-    first, second = (run() for run in runs)
     if limit.same_result:
+        first, second = (t.prepare(make_data(*s, t.missing))() for t, s in zip(trials, shapes, strict=True))
         if not first.equals(second):
             report.disagreements += 1
             print(f"  DISAGREES: {limit.base.label} and {limit.trial.label} differ")
             return
         print("  results agree")
-    del first, second
     if options.quick:
         return
-    timings = [Timing(times) for times in take_turns(runs, options.runs)]
+    timings = [Timing(times) for times in take_turns(limit.name, range(len(trials)), options)]
     for trial, timing in zip(trials, timings, strict=True):
         print(f"  {trial.label:42}{timing}")
     cells = [rows * sensors for rows, sensors in shapes]
@@ -499,9 +534,10 @@ def write_readme(report: Report, runs: int) -> None:
     tail = rest.split(end)[1]
     legend = (
         f"Written by `python benches/compare.py --write`: medians of {runs} alternating turns on the same data, each "
-        "the median of the second half of a burst of runs. A ratio is the peer's time / that of our fastest form. Rows "
-        "with a target race what libraries offer and numba code that takes each window by itself; rows without one "
-        "race also numba kernels tuned for this comparison (a sorted window, sums that are carried along). "
+        "the median of the second half of a burst of runs, every contender in a process of its own. A ratio is the "
+        "peer's time / that of our fastest form. Rows with a target race what libraries offer and numba code that "
+        "takes each window by itself; rows without one race also numba kernels tuned for this comparison (a sorted "
+        "window, sums that are carried along). "
     )
     README.write_text(
         f"{head}{start}\n\n{report.markdown()}\n\n{legend}{machine_and_versions()}.\n\n{end}{tail}", encoding="utf-8"

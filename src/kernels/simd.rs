@@ -87,8 +87,8 @@ pub trait Simd: Arithmetic {
     fn store_at(self, a: Self::V, out: &mut [f64], at: usize) {
         self.store(a, (&mut out[at..at + LANES]).try_into().expect("eight values"));
     }
-    /// `a b + c`, rounded once where the processor fuses them and twice elsewhere: for fits and matrices of products, which take twice
-    /// the time without it, and not for what a row gets.
+    /// `a b + c`, rounded once where the processor fuses them and twice elsewhere: for fits, matrices of products and transforms (those of
+    /// rustfft fuse, too), which take up to twice the time without it, and for nothing else that a row gets.
     fn mul_add(self, a: Self::V, b: Self::V, c: Self::V) -> Self::V;
     /// The smaller; where one is NaN, `b`.
     fn min(self, a: Self::V, b: Self::V) -> Self::V;

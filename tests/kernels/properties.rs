@@ -342,15 +342,17 @@ fn a_huge_spike_leaves_with_its_window() {
     }
 }
 
-/// FNV-1a over all bits, every NaN alike.
+/// FNV-1a over all bits, every NaN alike. Without the energies: a sliding transform fuses multiplications and additions where the
+/// processor does.
 fn digest() -> u64 {
     let mut hash = 0xcbf2_9ce4_8422_2325u64;
+    let statistics: Vec<What> = all_statistics().into_iter().filter(|what| !matches!(what, What::Energy(_))).collect();
     for kind in Kind::ALL {
         for window in [1usize, 2, 5, 8, 16, 20, 33, 64, 65, 100, 300] {
             let n = 3 * window + 50;
             let (x, times) = (kind.series(n, 6), irregular_times(n, 6));
-            let rows = Case::rows(window, 1, all_statistics()).evaluate(&x, None);
-            let time = Case::nanoseconds(500_000_000 * window as i64, 1, all_statistics()).evaluate(&x, Some(&times));
+            let rows = Case::rows(window, 1, statistics.clone()).evaluate(&x, None);
+            let time = Case::nanoseconds(500_000_000 * window as i64, 1, statistics.clone()).evaluate(&x, Some(&times));
             for value in rows.iter().chain(&time).flatten() {
                 let bits = if value.is_nan() { u64::MAX } else { value.to_bits() };
                 hash = (hash ^ bits).wrapping_mul(0x0100_0000_01b3);
