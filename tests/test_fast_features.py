@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from datetime import datetime
+from decimal import Decimal
 from typing import Any
 
 import acm_rs as acm
@@ -348,6 +349,14 @@ def test_a_pandas_column_of_objects_is_refused() -> None:
         ff.rolling_median(frame, 2, ["a", "o"])
 
 
+def test_a_column_chosen_twice_is_an_error() -> None:
+    text = r"acm.fast_features: `cols` must be column names of which each comes once, got \['a', 'a'\]"
+    frame = pl.DataFrame({"a": [1.0, 2.0]})
+    for df in (frame, frame.lazy(), frame.to_pandas()):
+        with pytest.raises(ValueError, match=text):
+            ff.rolling_median(df, 2, ["a", "a"])
+
+
 def test_refused_frames() -> None:
     with pytest.raises(TypeError, match="`df` must be a pandas, Polars or lazy frame or a 2-D NumPy array"):
         ff.rolling_median([1.0], W)
@@ -490,6 +499,17 @@ def test_energies_of_a_whole_series(n: int, fs: float) -> None:
             assert all(type(energy) is float for energy in ours)
             assert ours == pytest.approx(expected, rel=0, abs=tolerance), (call, type(series))
             assert call(series, bands[1:2], fs) == pytest.approx(expected[1:2], rel=0, abs=tolerance)
+
+
+@pytest.mark.parametrize("call", [ff.spectral_energy, ff.goertzel_energy])
+def test_what_a_whole_series_may_be(call: Callable[..., list[float]]) -> None:
+    expected = call([1.0, None, 3.0, 5.0])
+    assert call([1, None, 3.0, 5]) == call((1, None, 3, 5)) == expected  # a list may begin with an integer
+    assert call([Decimal(1), None, 3, 5]) == expected
+    assert call([]) == call([None, None]) == [0.0] * 3
+    for wrong in (None, 5, ["a"], [[1.0], [2.0]], np.ones((2, 2))):
+        with pytest.raises(TypeError, match=f"acm.{call.__name__}: `x` must be a 1-D array, a Series or a list of num"):
+            call(wrong)
 
 
 def test_energies_of_a_whole_series_without_numpy(monkeypatch: pytest.MonkeyPatch) -> None:

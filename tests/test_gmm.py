@@ -285,11 +285,18 @@ def test_refused_parameters_name_themselves(call: Callable[[], Any], error: type
 FEW = pl.DataFrame({"a": [1.0, 2.0, 1.0], "b": [1.0, 2.0, 1.0]})
 
 
+def test_a_range_ends_with_the_number_of_different_rows() -> None:
+    switch = pl.DataFrame({"on": [0.0, 1.0, 1.0] * 50})
+    model = switch.select(acm.gmm_fit("on")).unnest("gmm_fit").row(0, named=True)
+    assert model["tried_k"] == [1, 2]
+    assert sorted(model["weights"]) == pytest.approx([1 / 3, 2 / 3])
+
+
 @pytest.mark.parametrize(
     ("frame", "arguments", "text"),
     [
         (FEW, {"k": 3}, "3 clusters need 3 different rows, but there are only 2; lower `k` or `k_range`"),
-        (FEW, {"k_range": (1, 3)}, "3 clusters need 3 different rows, but there are only 2"),
+        (FEW, {"k_range": (3, 4)}, "3 clusters need 3 different rows, but there are only 2"),
         (FEW.head(1), {"k": 1}, "none of the 1 rows teaches anything"),
         (FEW.clear(), {"k": 1}, "none of the 0 rows teaches anything"),
         (

@@ -761,7 +761,7 @@ BACK = FRAME.with_columns(time=pl.col("time").reverse())
         ),
         (
             lambda: FRAME.select(acm.align_labels("x", "y")),
-            "acm.align_labels: `new` must be what `kmeans_fit`, `gmm_fit` or",
+            "acm.align_labels: `new` must be what this version's `kmeans_fit`, `gmm_fit` or",
         ),
         (
             lambda: pl.select(acm.align_labels(kmeans(POINTS), FRAME.select(acm.kmeans_fit(["x", "y"], 2)))),

@@ -390,6 +390,11 @@ def test_sixty_digits_agree(kind: str, scale: str) -> None:
         (lambda: acm.pca_contributions("a", MODEL, mean_back=0), TypeError, "`mean_back` must be True or False"),
         (lambda: acm.pca_scores("a", MODEL, n_components=0), ValueError, "`n_components` must be >= 1, got 0"),
         (lambda: acm.pca_scores("a", 7), TypeError, "acm.pca_scores: `model` must be what `pca_fit` gives"),
+        (
+            lambda: acm.pca_spe("a", pl.DataFrame({"a": [1.0, 2.0]}).select(acm.gmm_fit("a", 1))),
+            TypeError,
+            "got 1 rows of ['gmm_fit'] (DataFrame)",
+        ),
     ],
 )
 def test_refused_parameters_name_themselves(call: Callable[[], Any], error: type[Exception], text: str) -> None:

@@ -160,7 +160,8 @@ REFUSED: list[tuple[Callable[[], Any], type[Exception], str]] = [
     (
         lambda: acm.robust_scale("x", {"x": 1}),
         TypeError,
-        "`model` must be what `robust_scale_fit` gives, a Series or frame of one struct, got {'x': 1} (dict)",
+        "`model` must be what `robust_scale_fit` gives: a Series or a frame in memory, of one row and that column "
+        "alone, got {'x': 1} (dict)",
     ),
     (lambda: acm.robust_scale("x", REGIMES["robust_scale_fit"]), TypeError, "`model` must be what `robust_scale_fit`"),
     (lambda: acm.robust_scale("x", TRAIN.select("x")), TypeError, "`model` must be what `robust_scale_fit` gives"),

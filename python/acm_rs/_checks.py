@@ -46,7 +46,7 @@ _REPR.maxstring = _REPR.maxlong = _REPR.maxother = SHOWN
 
 def shown(value: object) -> str:
     """Show a value on one line, shortened: a whole frame or a million numbers would bury the message."""
-    text = _REPR.repr(value)
+    text = f"{value.height} rows of {value.columns}" if isinstance(value, pl.DataFrame) else _REPR.repr(value)
     if "\n" in text:
         text = " ".join(text.split())
     return text if len(text) <= SHOWN else f"{text[: SHOWN - 3]}..."

@@ -41,22 +41,28 @@ def score(
     """
     columns = [one_input(operation, expr, always_pack=True), *(own or [])]
     strict = _checks.choice(operation, "on_unknown", on_unknown, ("null", "error")) == "error"
-    if isinstance(model, Fitted):
-        if model.by is not None and by is None:
-            by = model.by
-        model = model.data
+    data, key_of_models = opened(model)
+    by = key_of_models if by is None else by
     parameters |= {"unknown_is_error": strict}
     made_by = f"`{kind}_fit`"
     if by is not None:
         key = column(operation, "by", by)
-        keys, models = fleet(operation, model, lambda series: is_model(series, kind), made_by)
+        keys, models = fleet(operation, data, lambda series: is_model(series, kind), made_by)
         return call(operation, [*columns, literal(models), key, literal(keys)], gives="each_row", **parameters)
     if strict:
         raise _checks.invalid(operation, "on_unknown", "left out unless `by` names the model of each row", on_unknown)
-    if isinstance(model, pl.Expr):
-        return call(operation, [*columns, model], **parameters)
-    series = one(operation, "model", model, lambda series: is_model(series, kind), made_by)
+    if isinstance(data, pl.Expr):
+        return call(operation, [*columns, data], **parameters)
+    series = one(operation, "model", data, lambda series: is_model(series, kind), made_by)
     return call(operation, [*columns, literal(series)], gives="each_row", **parameters)
+
+
+def opened(model: IntoFitted) -> tuple[pl.Series | pl.DataFrame | pl.Expr, str | None]:
+    """Return what a model class holds and the name of its key column, or what is given."""
+    # what most calls get first: that it is no model class, a protocol takes long to find out
+    if isinstance(model, (pl.Series, pl.DataFrame, pl.Expr)) or not isinstance(model, Fitted):
+        return model, None
+    return model.data, model.by
 
 
 def align(new: pl.Expr, old: pl.Expr) -> pl.Expr:
@@ -66,10 +72,13 @@ def align(new: pl.Expr, old: pl.Expr) -> pl.Expr:
 
 def is_model(series: pl.Series, kind: str) -> bool:
     """Whether these are models of a kind; null where a group could not be fitted."""
-    dtype = series.dtype  # made anew each time that it is asked for
-    if not isinstance(dtype, pl.Struct) or [field.name for field in dtype.fields[:2]] != ["kind", "format"]:
+    try:
+        names = series.struct.fields  # not its dtype: making that takes longer than all of this
+    except pl.exceptions.PolarsError:  # no struct
         return False
-    return bool((series.struct.unnest()["kind"] == kind).all())
+    return names[:2] == ["kind", "format"] and all(
+        held in (kind, None) for held in series.struct.unnest()["kind"].to_list()
+    )
 
 
 def one(operation: str, parameter: str, model: object, is_one: Callable[[pl.Series], bool], made_by: str) -> pl.Series:
@@ -79,7 +88,7 @@ def one(operation: str, parameter: str, model: object, is_one: Callable[[pl.Seri
         if isinstance(model, pl.DataFrame) and model.width > 1 and any(is_one(held) for held in model.get_columns()):
             allowed = "one model, as a Series or a frame of that column alone; of a fleet name the key with `by`"
             raise _checks.invalid(operation, parameter, allowed, model)
-        allowed = f"what {made_by} gives, a Series or frame of one struct"
+        allowed = f"what {made_by} gives: a Series or a frame in memory, of one row and that column alone"
         raise _checks.mistyped(operation, parameter, allowed, model)
     return series
 

@@ -111,7 +111,7 @@ pub fn check_dtype<M: Model>(operation: &str, model: &DataType) -> PolarsResult<
 }
 
 fn not_ours<M: Model>(got: &str) -> String {
-    format!("`model` must be what `{}_fit` gives, got {got}; fit it with this version of acm_rs", M::KIND)
+    format!("`model` must be what this version's `{}_fit` gives, got {got}", M::KIND)
 }
 
 /// One of several models as it lies in its struct.

@@ -218,7 +218,7 @@ def _score(
         return call(operation, [one_input(operation, expr, always_pack=True)], unknown_is_error=False, **own)
     own |= {"fit": None}
     own_inputs = [one_input(operation, expr, always_pack=True).shift(1)]
-    key = model.by if by is None and isinstance(model, _models.Fitted) else by
+    key = _models.opened(model)[1] if by is None else by
     if key is not None:  # a row before that belongs to another machine says nothing
         own_inputs.append(_models.column(operation, "by", key).shift(1))
     return _models.score(operation, "ar1", expr, model, by=by, on_unknown=on_unknown, own=own_inputs, **own)

@@ -44,7 +44,8 @@ def gmm_fit(
     k : int or None
         Number of components, at least 1; default None: that of `k_range` with the least BIC.
     k_range : pair of int
-        Least and largest number of components to try, where `k` is not given; default ``(1, 5)``.
+        Least and largest number of components to try, where `k` is not given, no more than there are different rows;
+        default ``(1, 5)``.
     covariance : "diag" or "full"
         Covariance of a component: ``"diag"`` (default), a variance for each column, or ``"full"``.
     scale : "robust", "standard" or "none"

@@ -123,7 +123,8 @@ def isolation_forest_score(
         What `isolation_forest_fit` gives; with `by` a frame of a key column and a column of models. An expression is
         one model for the whole call, and such a call does not stream.
     by : str, Expr or None
-        Key of the model of each row, text or integers; default None: one model for all rows.
+        Key of the model of each row, text or integers; default None: the `by` of a model class that was fitted with
+        one, else one model for all rows.
     on_unknown : {"null", "error"}
         What becomes of rows whose key no model is for; default "null". A missing key always gives null.
 

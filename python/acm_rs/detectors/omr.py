@@ -109,7 +109,8 @@ def omr_score(
     clip : float or None
         Largest score, above 0; default None: none. ACM clips at 10.
     by : str, Expr or None
-        Key of the model of each row, text or integers; default None: one model for all rows.
+        Key of the model of each row, text or integers; default None: the `by` of a model class that was fitted with
+        one, else one model for all rows.
     on_unknown : {"null", "error"}
         What becomes of rows whose key no model is for; default "null". A missing key always gives null.
 
@@ -163,7 +164,8 @@ def omr_contributions(
         column; default False. It tells what is unusual for the column, where shares favour columns that are always hard
         to reconstruct.
     by : str, Expr or None
-        Key of the model of each row, text or integers; default None: one model for all rows.
+        Key of the model of each row, text or integers; default None: the `by` of a model class that was fitted with
+        one, else one model for all rows.
     on_unknown : {"null", "error"}
         What becomes of rows whose key no model is for; default "null". A missing key always gives null.
 

@@ -125,7 +125,8 @@ def pca_spe(
         Whether the mean of the scaled columns belongs to the reconstruction; default True. ACM leaves it out: False
         gives ``|r + mean|^2``, which is larger on skewed data.
     by : str, Expr or None
-        Key of the model of each row, text or integers; default None: one model for all rows.
+        Key of the model of each row, text or integers; default None: the `by` of a model class that was fitted with
+        one, else one model for all rows.
     on_unknown : {"null", "error"}
         What becomes of rows whose key no model is for; default "null". A missing key always gives null.
 
@@ -178,7 +179,8 @@ def pca_t2(
         What `pca_fit` gives; with `by` a frame of a key column and a column of models. An expression is one model for
         the whole call, and such a call does not stream.
     by : str, Expr or None
-        Key of the model of each row, text or integers; default None: one model for all rows.
+        Key of the model of each row, text or integers; default None: the `by` of a model class that was fitted with
+        one, else one model for all rows.
     on_unknown : {"null", "error"}
         What becomes of rows whose key no model is for; default "null". A missing key always gives null.
 
@@ -229,7 +231,8 @@ def pca_scores(
     mean_back : bool
         As in `pca_spe`.
     by : str, Expr or None
-        Key of the model of each row, text or integers; default None: one model for all rows.
+        Key of the model of each row, text or integers; default None: the `by` of a model class that was fitted with
+        one, else one model for all rows.
     on_unknown : {"null", "error"}
         What becomes of rows whose key no model is for; default "null". A missing key always gives null.
 
@@ -268,9 +271,9 @@ def pca_scores(
 
 def _components_of(model: IntoFitted) -> int | None:
     """Most components of a model or a fleet; None if they are not known yet. What is no model is refused later."""
-    if isinstance(model, pl.Expr):
+    data: object = _models.opened(model)[0]
+    if isinstance(data, pl.Expr):
         return None
-    data: object = model.data if isinstance(model, _models.Fitted) else model
     series = list(data) if isinstance(data, pl.DataFrame) else [data]
     found = [
         len(values)
@@ -305,7 +308,8 @@ def pca_contributions(
     mean_back : bool
         As in `pca_spe`.
     by : str, Expr or None
-        Key of the model of each row, text or integers; default None: one model for all rows.
+        Key of the model of each row, text or integers; default None: the `by` of a model class that was fitted with
+        one, else one model for all rows.
     on_unknown : {"null", "error"}
         What becomes of rows whose key no model is for; default "null". A missing key always gives null.
 

@@ -119,6 +119,8 @@ def fit_rows(
         if init is None:
             distinct = len(np.unique(z, axis=0)) if k > 1 else 1
             if distinct < k:
+                if best is not None:
+                    break  # as many components as there are different rows, but no more
                 raise ValueError(
                     f"{k} clusters need {k} different rows, but there are only {distinct}; lower `k` or `k_range`"
                 )

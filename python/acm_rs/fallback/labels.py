@@ -264,8 +264,8 @@ def _innermost(dtype: pl.DataType) -> pl.DataType:
 def _align_dtype(name: str, fields: list[Field], **_parameters: Any) -> pl.DataType:
     new, old = (_innermost(field.dtype) for field in fields)
     if new not in [kind.dtype for kind in KINDS]:
-        text = f"`new` must be what `kmeans_fit`, `gmm_fit` or `regime_fit` gives, got dtype {_io.dtype_name(new)}"
-        raise _io.error(name, f"{text}; fit it with this version")
+        makers = "this version's `kmeans_fit`, `gmm_fit` or `regime_fit`"
+        raise _io.error(name, f"`new` must be what {makers} gives, got dtype {_io.dtype_name(new)}")
     if old != new:
         text = f"`old` must be a model of the same kind as `new`, got dtype {_io.dtype_name(old)}"
         raise _io.error(name, text)

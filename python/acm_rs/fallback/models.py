@@ -78,7 +78,7 @@ class Kind(NamedTuple):
 
     def not_ours(self, operation: str, got: str) -> Exception:
         """Build the error for something else than a model of this kind."""
-        text = f"`model` must be what `{self.name}_fit` gives, got {got}; fit it with this version of acm_rs"
+        text = f"`model` must be what this version's `{self.name}_fit` gives, got {got}"
         return _io.error(operation, text)
 
 

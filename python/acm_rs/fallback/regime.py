@@ -120,8 +120,9 @@ def _by_gmm(rows: Floats, p: dict[str, Any]) -> _Found:
     if most < least:
         raise ValueError(f"{least} components need {3 * least} rows, there are {len(rows)}")
     distinct = len(np.unique(rows, axis=0))
-    if distinct < most:
-        raise _too_many(max(distinct + 1, least), distinct)
+    if distinct < least:
+        raise _too_many(least, distinct)
+    most = min(most, distinct)
     parameters = {"covariance": "full", "scale": "none", "tol": 1e-3, "init": None, **STARTS}
     model = gmm.fit_rows(rows, k_range=(least, most), reg_covar=p["reg_covar"], seed=p["seed"], **parameters)
     k, d = len(model["weights"]), rows.shape[1]

@@ -48,6 +48,7 @@ def select(df: Any, cols: Columns, caller: Caller) -> tuple[pl.DataFrame | pl.La
     operation = caller.operation
     if _checks.is_a(df, "pandas", "DataFrame"):
         labels = _pandas_labels(df, cols, caller)
+        _no_doubles([str(label) for label in labels], caller)
         frame: Any = pl.DataFrame([_from_pandas(str(label), df[label], operation) for label in labels])
         cols = None if cols is None else [str(label) for label in labels]
     elif _checks.is_a(df, "numpy", "ndarray") and df.ndim == 2:
@@ -64,7 +65,13 @@ def select(df: Any, cols: Columns, caller: Caller) -> tuple[pl.DataFrame | pl.La
             raise _checks.invalid(operation, caller.frame, allowed, schema.names())
     else:
         names = _checks.names(operation, caller.columns, cols)
+        _no_doubles(names, caller)
     return frame, names
+
+
+def _no_doubles(names: list[str], caller: Caller) -> None:
+    if len(set(names)) < len(names):
+        raise _checks.invalid(caller.operation, caller.columns, "column names of which each comes once", names)
 
 
 def _pandas_labels(df: pd.DataFrame, cols: Columns, caller: Caller) -> list[Any]:

@@ -12,6 +12,8 @@ from acm_rs import _checks
 from acm_rs._checks import is_a
 from acm_rs.features.rolling import Bands
 
+READINGS = "a 1-D array, a Series or a list of numbers"
+
 
 def spectral_energy(x: Any, bands: Bands = None, fs: float = 1.0) -> list[float]:
     """Energy of a whole series in frequency bands.
@@ -92,7 +94,13 @@ def _series(operation: str, x: Any, bands: Bands, fs: float) -> tuple[list[float
     """Return the centred series, 0 where a reading is missing, and the frequencies of every band as bins."""
     fs = _checks.number(operation, "fs", fs, positive=True)
     edges = _checks.bands(operation, bands, fs)
-    series = pl.Series("x", x.to_numpy() if is_a(x, "pandas", "Series") else x).cast(pl.Float64)
+    try:  # not strict: a list may begin with integers
+        readings = pl.Series("x", x.to_numpy() if is_a(x, "pandas", "Series") else x, strict=False)
+    except TypeError as error:
+        raise _checks.mistyped(operation, "x", READINGS, x) from error
+    if x is None or not (readings.dtype.is_numeric() or readings.dtype in (pl.Null, pl.Boolean)):
+        raise _checks.mistyped(operation, "x", READINGS, x)
+    series = readings.cast(pl.Float64)
     present = series.is_finite().fill_null(False)
     centred = series - series.filter(present).mean()
     y = [value if there else 0.0 for value, there in zip(centred, present, strict=True)]

@@ -529,14 +529,12 @@ def _models_of(parameter: str, value: IntoModels) -> pl.Expr:
         return value
     if isinstance(value, str):
         return pl.col(value)
-    if isinstance(value, Fitted):
-        if value.by is not None:
-            raise _checks.invalid(name, parameter, ONE_MODEL, value)
-        value = value.data
+    data, key = _models.opened(value)
 
     def is_one(series: pl.Series) -> bool:
         return any(_models.is_model(series, kind) for kind in ("kmeans", "gmm", "regime"))
 
-    if isinstance(value, pl.DataFrame) and value.width > 1 and any(is_one(column) for column in value.get_columns()):
+    several = isinstance(data, pl.DataFrame) and data.width > 1 and any(is_one(column) for column in data.get_columns())
+    if key is not None or several:
         raise _checks.invalid(name, parameter, ONE_MODEL, value)
-    return _models.literal(_models.one(name, parameter, value, is_one, "`kmeans_fit`, `gmm_fit` or `regime_fit`"))
+    return _models.literal(_models.one(name, parameter, data, is_one, "`kmeans_fit`, `gmm_fit` or `regime_fit`"))

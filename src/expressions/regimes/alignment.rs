@@ -56,9 +56,8 @@ fn align_labels_field(fields: &[Field]) -> PolarsResult<Field> {
     let (new, old) = (innermost(fields[0].dtype()), innermost(fields[1].dtype()));
     let known = [models::dtype::<KMeansModel>(), models::dtype::<GmmModel>(), models::dtype::<RegimeModel>()];
     if !known.contains(new) {
-        let text = format!(
-            "`new` must be what `kmeans_fit`, `gmm_fit` or `regime_fit` gives, got dtype {new}; fit it with this version"
-        );
+        let text =
+            format!("`new` must be what this version's `kmeans_fit`, `gmm_fit` or `regime_fit` gives, got dtype {new}");
         return Err(error(NAME, text));
     }
     if old != new {

@@ -213,12 +213,13 @@ pub fn fit(
     let em = Em { tiles: &tiles, params, pool, variance };
     let mut best: Option<Mixture> = None;
     let mut tried = Vec::new();
-    for k in params.least..=params.most {
+    'numbers: for k in params.least..=params.most {
         let mut kept: Option<Run> = None;
         for start in 0..if init.is_some() { 1 } else { params.n_init } {
-            let run = em.run(match init {
-                Some(init) => init.clone(),
-                None => em.start(k, start)?,
+            let run = em.run(match init.map_or_else(|| em.start(k, start), |init| Ok(init.clone())) {
+                // as many components as there are different rows, but no more
+                Err(Error::Start(kmeans::Error::FewRows { .. })) if best.is_some() => break 'numbers,
+                start => start?,
             })?;
             if kept.as_ref().is_none_or(|kept| run.log_likelihood > kept.log_likelihood) {
                 kept = Some(run);

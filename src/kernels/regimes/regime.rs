@@ -406,6 +406,7 @@ fn by_gmm(rows: Matrix<'_>, params: &Params, pool: &ThreadPool) -> Result<Found,
         error => Error(error.to_string()),
     })?;
     let k = mixture.parameters.weights.len();
+    let most = mixture.tried.last().map_or(most, |(k, _)| *k);
     let worst = mixture.tried.iter().map(|(_, bic)| *bic).fold(f64::NEG_INFINITY, f64::max);
     let doubt = (least < most && worst - mixture.bic < BIC_RANGE).then(|| {
         format!("BIC differs by {:.1} between {least} and {most} components, which says nothing", worst - mixture.bic)
