@@ -72,13 +72,12 @@ def align(new: pl.Expr, old: pl.Expr) -> pl.Expr:
 
 def is_model(series: pl.Series, kind: str) -> bool:
     """Whether these are models of a kind; null where a group could not be fitted."""
-    try:
-        names = series.struct.fields  # not its dtype: making that takes longer than all of this
-    except pl.exceptions.PolarsError:  # no struct
+    try:  # without its dtype: making that takes longer than all of this
+        if series.struct.fields[:2] != ["kind", "format"]:
+            return False
+        return bool((series.struct.unnest()["kind"] == kind).all())
+    except pl.exceptions.PolarsError:  # no struct, or its kind no text
         return False
-    return names[:2] == ["kind", "format"] and all(
-        held in (kind, None) for held in series.struct.unnest()["kind"].to_list()
-    )
 
 
 def one(operation: str, parameter: str, model: object, is_one: Callable[[pl.Series], bool], made_by: str) -> pl.Series:
